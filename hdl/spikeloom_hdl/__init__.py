@@ -1,0 +1,1 @@
+"""Gateware of Spikeloom: Amaranth components. Imports spikeloom's plain data, never torch."""

@@ -1,0 +1,1 @@
+"""The host link in gates: UART, COBS, CRC, frames and commands."""

@@ -1,0 +1,1 @@
+"""The SpikePack neuron in gates: accumulate, then fire."""

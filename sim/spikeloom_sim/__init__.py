@@ -1,0 +1,1 @@
+"""Simulation of Spikeloom: Verilator builds, cocotb benches, the virtual board."""

@@ -1,0 +1,1 @@
+"""Plain data that software and gateware share: parameters, memory layout, registers, protocol."""
