@@ -8,7 +8,13 @@ from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.memory_image import ADDRESS_BITS
 from spikeloom.hardware.parameters import COLUMN_BITS
 
-__all__ = ["LoadBus", "potentials_layout", "potentials_signature", "words_layout", "words_signature"]
+__all__ = [
+    "LoadBus",
+    "potentials_layout",
+    "potentials_signature",
+    "words_layout",
+    "words_signature",
+]
 
 
 def words_layout(lanes: int, bits: int) -> data.StructLayout:
@@ -38,9 +44,9 @@ def potentials_signature(lanes: int, bits: int) -> stream.Signature:
 class LoadBus(wiring.Signature):
     """Memory-mapped access to weights, biases and thresholds while a core is idle.
 
-    A cycle with ``write`` stores ``data`` at ``address``. A cycle with ``read`` asks for a word, which
-    comes with ``read_valid`` a few cycles later, in order; requests may follow each other every cycle.
-    Addresses are those of ``spikeloom.hardware.memory_image``. Never both in one cycle.
+    A cycle with ``write`` stores ``data`` at ``address``. A cycle with ``read`` asks for a word,
+    which comes with ``read_valid`` a few cycles later, in order; requests may follow each other
+    every cycle, but never together with a write. Addresses: ``spikeloom.hardware.memory_image``.
     """
 
     def __init__(self):

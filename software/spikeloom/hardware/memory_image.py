@@ -1,8 +1,8 @@
 """The contents of a device's memories: which word of which memory holds which weight.
 
-The load bus addresses 32-bit words: ``layer << 26 | kind << 24 | column << 14 | row``. A column is a
-memory of its own, at most 32 bits wide. The order of :func:`memory_image` (layer, kind, column, row)
-is also the order of the CRC-32 that a device computes over what it holds.
+The load bus addresses 32-bit words: ``layer << 26 | kind << 24 | column << 14 | row``. A column is
+a memory of its own, at most 32 bits wide. The order of :func:`memory_image` (layer, kind, column,
+row) is also the order of the CRC-32 that a device computes over what it holds.
 """
 
 from __future__ import annotations
@@ -84,22 +84,26 @@ def _weight_columns(weight: np.ndarray, layer: DenseParameters) -> np.ndarray:
 
 
 def _neuron_columns(values: np.ndarray, layer: DenseParameters, bits: int, pad: int) -> np.ndarray:
-    """(outputs,) integers -> (fire_lanes, drain_rows) uint32, neuron n at [n % lanes, n // lanes]."""
+    """(outputs,) -> (fire_lanes, drain_rows) uint32, neuron n at [n % lanes, n // lanes]."""
     lanes = layer.folding.fire_lanes
     padded = np.full(layer.drain_rows * lanes, pad, dtype=np.int64)
     padded[: layer.outputs] = values
     return (padded.reshape(-1, lanes).T & ((1 << bits) - 1)).astype(np.uint32)
 
 
-def memory_image(network: Network, parameters: NetworkParameters) -> list[tuple[Column, np.ndarray]]:
+def memory_image(
+    network: Network, parameters: NetworkParameters
+) -> list[tuple[Column, np.ndarray]]:
     """Lay a network's integers into the memories of a device.
 
-    Returns every column with its words (uint32, one a row). Neurons that pad the last transfer never
-    fire: bias -1, threshold 1. Raises SpikeloomError when the network has another structure.
+    Returns every column with its words (uint32, one a row). Neurons that pad the last transfer
+    never fire: bias -1, threshold 1. Raises SpikeloomError when the network has another structure.
     """
     layers = network.layers
     if len(layers) != len(parameters.layers):
-        raise SpikeloomError(f"the network has {len(layers)} layers, the device {len(parameters.layers)}")
+        raise SpikeloomError(
+            f"the network has {len(layers)} layers, the device {len(parameters.layers)}"
+        )
     content: dict[tuple[int, int], np.ndarray] = {}
     for index, (op, layer) in enumerate(zip(layers, parameters.layers, strict=True)):
         if op.weight.shape != (layer.outputs, layer.inputs):

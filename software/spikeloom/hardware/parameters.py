@@ -58,10 +58,21 @@ class Folding:
     def __post_init__(self) -> None:
         for name in ("lanes", "slices", "scan", "fire_lanes"):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1, f"{name} must be an integer >= 1, not {value!r}")
-        _require(self.scan % self.slices == 0, f"scan {self.scan} must be a multiple of slices {self.slices}")
-        _require(self.lanes % self.fire_lanes == 0, f"fire_lanes {self.fire_lanes} must divide lanes {self.lanes}")
-        _require(self.form in get_args(Form), f"form must be one of {get_args(Form)}, not {self.form!r}")
+            _require(
+                isinstance(value, int) and value >= 1,
+                f"{name} must be an integer >= 1, not {value!r}",
+            )
+        _require(
+            self.scan % self.slices == 0,
+            f"scan {self.scan} must be a multiple of slices {self.slices}",
+        )
+        _require(
+            self.lanes % self.fire_lanes == 0,
+            f"fire_lanes {self.fire_lanes} must divide lanes {self.lanes}",
+        )
+        _require(
+            self.form in get_args(Form), f"form must be one of {get_args(Form)}, not {self.form!r}"
+        )
         _require(
             self.multiplier in get_args(Multiplier),
             f"multiplier must be one of {get_args(Multiplier)}, not {self.multiplier!r}",
@@ -74,7 +85,7 @@ class Folding:
 
 @dataclass(frozen=True)
 class DenseParameters:
-    """A fully connected layer in gates; ``fires`` False makes it the readout, which emits potentials.
+    """A fully connected layer in gates; one that does not fire is the readout.
 
     inputs, outputs: words in and neurons out of one sample.
     input_bits, output_bits: T of the words in and out (1..8); output_bits is 0 for a readout.
@@ -109,8 +120,8 @@ class DenseParameters:
             )
         _require(
             self.weight_depth <= 1 << ROW_BITS,
-            f"a weight memory of {self.weight_depth} rows ({self.passes} passes of {self.rows_per_pass})"
-            f" exceeds {1 << ROW_BITS}: use more lanes or slices",
+            f"a weight memory of {self.weight_depth} rows ({self.passes} passes of"
+            f" {self.rows_per_pass}) exceeds {1 << ROW_BITS}: use more lanes or slices",
         )
 
     @property
@@ -211,12 +222,15 @@ class NetworkParameters:
     layers: tuple[DenseParameters, ...]
 
     def __post_init__(self) -> None:
-        _require(1 <= len(self.layers) <= 15, f"a network has 1 to 15 layers, not {len(self.layers)}")
+        _require(
+            1 <= len(self.layers) <= 15, f"a network has 1 to 15 layers, not {len(self.layers)}"
+        )
         for index, (a, b) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
             where = f"between layers {index} and {index + 1}"
             _require(a.fires, f"layer {index} does not fire: only the last layer is a readout")
             _require(
-                a.outputs == b.inputs, f"{where}: {a.outputs} outputs do not match {b.inputs} inputs"
+                a.outputs == b.inputs,
+                f"{where}: {a.outputs} outputs do not match {b.inputs} inputs",
             )
             _require(
                 a.output_bits == b.input_bits,
@@ -224,7 +238,8 @@ class NetworkParameters:
             )
             _require(
                 b.folding.scan % a.folding.fire_lanes == 0,
-                f"{where}: scan {b.folding.scan} must be a multiple of fire_lanes {a.folding.fire_lanes}",
+                f"{where}: scan {b.folding.scan} must be a multiple of fire_lanes"
+                f" {a.folding.fire_lanes}",
             )
         _require(not self.layers[-1].fires, "the last layer must be a readout (output_bits 0)")
 

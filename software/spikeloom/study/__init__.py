@@ -1,0 +1,1 @@
+"""Studies and pictures of spiking networks."""
