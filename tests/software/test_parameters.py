@@ -1,0 +1,101 @@
+"""The plain data that describes a network in gates."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spikeloom.errors import SpikeloomError
+from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
+
+
+@st.composite
+def networks(draw):
+    """Random legal networks of one to three layers."""
+    count = draw(st.integers(1, 3))
+    sizes = [draw(st.integers(1, 40)) for _ in range(count + 1)]
+    bits = [draw(st.integers(1, 8)) for _ in range(count)]
+    layers, fire = [], 1
+    for k in range(count):
+        slices = draw(st.integers(1, 3))
+        scan = fire * slices * draw(st.integers(1, 3))
+        fire = draw(st.integers(1, 4))
+        layers.append(
+            DenseParameters(
+                inputs=sizes[k],
+                outputs=sizes[k + 1],
+                input_bits=bits[k],
+                output_bits=bits[k + 1] if k + 1 < count else 0,
+                weight_bits=draw(st.integers(2, 8)),
+                accumulator_bits=draw(st.integers(8, 32)),
+                threshold_bits=draw(st.integers(1, 16)),
+                folding=Folding(
+                    lanes=fire * draw(st.integers(1, 5)),
+                    slices=slices,
+                    scan=scan,
+                    fire_lanes=fire,
+                    form=draw(st.sampled_from(["packed", "serial"])),
+                    multiplier=draw(st.sampled_from(["lut", "mult18x18d", "sb_mac16"])),
+                    weight_memory=draw(st.sampled_from(["block", "spram"])),
+                ),
+            )
+        )
+    return NetworkParameters(tuple(layers))
+
+
+@given(networks())
+def test_words_describe_the_whole_structure(parameters):
+    words = parameters.to_words()
+    assert all(0 <= word < 1 << 32 for word in words)
+    assert NetworkParameters.from_words(words) == parameters
+
+
+def two_layers(**changes) -> NetworkParameters:
+    hidden = DenseParameters(20, 6, 8, 4, 8, 24, folding=Folding(lanes=4, fire_lanes=2))
+    readout = DenseParameters(6, 3, 4, 0, 8, 20, folding=Folding(lanes=3))
+    return NetworkParameters((dataclasses.replace(hidden, **changes), readout))
+
+
+def test_build_id_changes_with_the_structure():
+    base = two_layers().build_id
+    assert base == two_layers().build_id
+    others = [
+        two_layers(inputs=21),
+        two_layers(accumulator_bits=23),
+        two_layers(weight_bits=7),
+        two_layers(folding=Folding(lanes=6, fire_lanes=2)),
+    ]
+    assert len({base, *(other.build_id for other in others)}) == 5
+
+
+def test_layers_must_fit_each_other():
+    with pytest.raises(ValueError, match=r"layers 0 and 1: 5 outputs do not match 6 inputs"):
+        two_layers(outputs=5)
+    with pytest.raises(ValueError, match=r"words of 3 bits do not match 4"):
+        two_layers(output_bits=3)
+    with pytest.raises(ValueError, match=r"scan 8 must be a multiple of fire_lanes 3"):
+        two_layers(folding=Folding(lanes=6, fire_lanes=3))
+    with pytest.raises(ValueError, match=r"only the last layer is a readout"):
+        two_layers(output_bits=0)
+
+
+def test_a_folding_says_what_is_wrong():
+    with pytest.raises(ValueError, match=r"fire_lanes 3 must divide lanes 8"):
+        Folding(lanes=8, fire_lanes=3)
+    with pytest.raises(ValueError, match=r"scan 8 must be a multiple of slices 3"):
+        Folding(slices=3)
+    with pytest.raises(ValueError, match=r"form must be one of .*, not 'fast'"):
+        Folding(form="fast")  # pyright: ignore[reportArgumentType]
+
+
+def test_words_of_other_gateware_are_refused():
+    words = two_layers().to_words()
+    with pytest.raises(SpikeloomError, match=r"gateware version 2, this driver speaks 1"):
+        NetworkParameters.from_words((words[0] + (1 << 16), *words[1:]))
+    with pytest.raises(SpikeloomError, match=r"describes 2 layers in 8 words"):
+        NetworkParameters.from_words(words[:-1])
+
+
+def test_a_weight_memory_deeper_than_the_load_bus_is_refused():
+    with pytest.raises(ValueError, match=r"weight memory of 25088 rows .*use more lanes or slices"):
+        DenseParameters(784, 128, 8, 4, 8, 24, folding=Folding(lanes=4))
