@@ -1,7 +1,7 @@
 """Spikeloom: spiking neural networks from PyTorch to FPGA gates, with the same bits.
 
-The public names load on first use (PEP 562), so that plain data (a network file, a register map) can
-be read without importing torch.
+The public names load on first use (PEP 562), so that plain data (a network file, a register map)
+can be read without importing torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _HOME = {
     "Fixed": "spikeloom.fixed",
     "SpikePack": "spikeloom.neuron",
     "Network": "spikeloom.network",
-    "convert": "spikeloom.convert",
-    "lower": "spikeloom.convert",
+    "convert": "spikeloom.conversion",
+    "lower": "spikeloom.conversion",
     "Device": "spikeloom.device",
     "SpikeloomError": "spikeloom.errors",
 }
@@ -25,8 +25,8 @@ _HOME = {
 __all__ = ["Device", "Fixed", "Network", "SpikePack", "SpikeloomError", "convert", "lower"]
 
 if TYPE_CHECKING:
-    from spikeloom.convert import convert as convert
-    from spikeloom.convert import lower as lower
+    from spikeloom.conversion import convert as convert
+    from spikeloom.conversion import lower as lower
     from spikeloom.device import Device as Device
     from spikeloom.errors import SpikeloomError as SpikeloomError
     from spikeloom.fixed import Fixed as Fixed

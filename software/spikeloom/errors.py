@@ -1,4 +1,4 @@
-"""The exceptions a user can meet: one line that says what was given, what is allowed, what to do."""
+"""What a user can meet: one line that says what was given, what is allowed, what to do."""
 
 from __future__ import annotations
 

@@ -1,0 +1,188 @@
+"""The spiking twin of a model: an ordinary torch module, float, trainable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spikeloom.errors import InputError
+from spikeloom.neuron import SpikePack
+
+__all__ = ["EdgeReport", "InputWords", "Report", "SpikingLinear", "SpikingNetwork", "as_images"]
+
+
+def as_images(images: Tensor | NDArray) -> Tensor:
+    """Return images as floats 0..1: uint8 is divided by 255, floats are checked to be in 0..1.
+
+    Raises InputError on another dtype or range.
+    """
+    x = torch.as_tensor(images)
+    if x.dtype == torch.uint8:
+        return x.to(torch.get_default_dtype()) / 255
+    if not x.is_floating_point():
+        raise InputError(f"images are {x.dtype}: use uint8 0..255, or floats 0..1")
+    if x.numel() and not (0 <= float(x.min()) and float(x.max()) <= 1):
+        raise InputError(
+            f"float images hold {float(x.min()):g}..{float(x.max()):g}, allowed are 0..1 (pixels"
+            " / 255): put any normalisation into the model, as spikeloom.conversion.Normalise"
+        )
+    return x
+
+
+class InputWords(nn.Module):
+    """Round images 0..1 to the values of T-bit words, half up as the integer network does."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+
+    @property
+    def top(self) -> int:
+        """Greatest word."""
+        return (1 << self.bits) - 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, uint8 or floats 0..1, to floats of the same shape."""
+        return torch.floor(as_images(x) * self.top + 0.5) / self.top
+
+    def extra_repr(self) -> str:
+        """Parameters, for ``print(model)``."""
+        return f"bits={self.bits}"
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeReport:
+    """One word stream between layers.
+
+    name: the layer that makes the words. steps: T. granularity: whose threshold is shared.
+    thresholds: real value of one LSB, (channels,). error: root mean square difference to the
+    original network's activations on the calibration data, relative to their root mean square.
+    rate: mean share of non-zero words. pruned: channels that never fired.
+    """
+
+    name: str
+    steps: int
+    granularity: str
+    thresholds: NDArray[np.float64]
+    error: float
+    rate: float
+    pruned: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Report(Sequence[EdgeReport]):
+    """What a conversion did, edge by edge; ``str`` gives a table."""
+
+    edges: tuple[EdgeReport, ...]
+
+    def __len__(self) -> int:
+        return len(self.edges)
+
+    def __iter__(self) -> Iterator[EdgeReport]:
+        return iter(self.edges)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        """Return one edge, or a slice of them."""
+        return self.edges[index]
+
+    def __str__(self) -> str:
+        head = (
+            f"{'edge':<16}{'T':>3}  {'scale':<14}{'threshold':>21}{'error':>8}{'rate':>7}  pruned"
+        )
+        rows = [head]
+        for e in self.edges:
+            low, high = float(e.thresholds.min()), float(e.thresholds.max())
+            span = f"{low:.4g}" if low == high else f"{low:.4g} .. {high:.4g}"
+            rows.append(
+                f"{e.name:<16}{e.steps:>3}  {e.granularity:<14}{span:>21}{e.error:>8.2%}"
+                f"{e.rate:>7.1%}  {len(e.pruned)}"
+            )
+        return "\n".join(rows)
+
+
+class SpikingLinear(nn.Module):
+    """A Linear layer and the neurons that fire on it (none for the readout).
+
+    Buffers: ``alive`` (outputs,) bool, False for pruned channels; ``input_mean`` and
+    ``input_square`` (inputs,), mean and mean square of the real input in calibration, which
+    lowering weighs its rounding errors with.
+    """
+
+    alive: Tensor
+    input_mean: Tensor
+    input_square: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        weight: Tensor,
+        bias: Tensor,
+        neuron: SpikePack | None,
+        alive: Tensor,
+        input_mean: Tensor,
+        input_square: Tensor,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        dtype = torch.get_default_dtype()
+        self.linear = nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
+        with torch.no_grad():
+            self.linear.weight.copy_(weight)
+            self.linear.bias.copy_(bias)
+        self.neuron = neuron
+        self.register_buffer("alive", alive)
+        self.register_buffer("input_mean", input_mean.double())
+        self.register_buffer("input_square", input_square.double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) -> (n, outputs): values of words, or logits."""
+        v = self.linear(x)
+        return v if self.neuron is None else self.neuron(v)
+
+
+class SpikingNetwork(nn.Module):
+    """The spiking twin: input words, then layers of spikes, then logits. Made by ``convert``.
+
+    forward: images (n, *sample shape), uint8 or floats 0..1, to logits (n, classes).
+    Dropping the time axis is exact: at tau = 2 the T spikes of a neuron are the bits of one word.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[SpikingLinear],
+        sample_shape: tuple[int, ...],
+        input_bits: int,
+        report: Report,
+    ) -> None:
+        super().__init__()
+        self.sample_shape = sample_shape
+        self.encode = InputWords(input_bits)
+        self.layers = nn.ModuleList(layers)
+        self._report = report
+
+    @property
+    def spiking_layers(self) -> tuple[SpikingLinear, ...]:
+        """The layers, in order, with their type."""
+        return tuple(cast(SpikingLinear, layer) for layer in self.layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (n, classes); InputError on a wrong shape, dtype or range."""
+        if tuple(images.shape[1:]) != self.sample_shape:
+            raise InputError(
+                f"images have shape {tuple(images.shape)},"
+                f" the network takes (n, {', '.join(map(str, self.sample_shape))})"
+            )
+        x = self.encode(images).flatten(1)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def report(self) -> Report:
+        """Bits, thresholds and error of every edge, as measured in calibration."""
+        return self._report
