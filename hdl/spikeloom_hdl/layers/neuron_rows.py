@@ -1,0 +1,76 @@
+"""Biases and thresholds in block RAM, read ahead in the order in which neurons fire."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.parameters import DenseParameters
+
+from spikeloom_hdl.memory import ColumnMemory, row_bits
+
+__all__ = ["NeuronRows"]
+
+
+class NeuronRows(wiring.Component):
+    """Gives row 0, 1, ... of a layer's biases (and thresholds, if it fires), over and over.
+
+    Members: ``valid`` with ``bias`` and ``threshold``, next row with ``take``. Loading: ``write_bias``
+    and ``write_threshold`` have one bit a column; ``load_read`` reads ``load_row`` of all columns,
+    which stand in ``bias`` and ``threshold`` two cycles later. Both start over at row 0.
+    """
+
+    def __init__(self, parameters: DenseParameters):
+        p, lanes = parameters, parameters.folding.fire_lanes
+        self.parameters = parameters
+        super().__init__(
+            {
+                "valid": Out(1),
+                "take": In(1),
+                "bias": Out(data.ArrayLayout(signed(p.accumulator_bits), lanes)),
+                "threshold": Out(data.ArrayLayout(unsigned(p.threshold_bits), lanes)),
+                "load_read": In(1),
+                "load_row": In(row_bits(p.drain_rows)),
+                "write_row": In(row_bits(p.drain_rows)),
+                "write_bias": In(lanes),
+                "write_threshold": In(lanes),
+                "write_data": In(32),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p, lanes = self.parameters, self.parameters.folding.fire_lanes
+        row = Signal(row_bits(p.drain_rows))
+        b_valid, b_ready, c_ready = Signal(), Signal(), Signal()
+        writing = Signal()
+        m.d.comb += [
+            writing.eq((self.write_bias | self.write_threshold).any()),
+            c_ready.eq(~self.valid | self.take),
+            b_ready.eq(~b_valid | c_ready),
+        ]
+        with m.If(c_ready):
+            m.d.sync += self.valid.eq(b_valid)
+        with m.If(b_ready):
+            m.d.sync += [b_valid.eq(1), row.eq(Mux(row == p.drain_rows - 1, 0, row + 1))]
+        with m.If(writing | self.load_read):
+            m.d.sync += [self.valid.eq(0), b_valid.eq(0), row.eq(0)]
+
+        memories = [("bias", p.accumulator_bits, self.write_bias, self.bias)]
+        if p.fires:
+            memories.append(
+                ("threshold", p.threshold_bits, self.write_threshold, self.threshold)
+            )
+        for name, bits, write, output in memories:
+            ram = ColumnMemory(columns=lanes, rows=p.drain_rows, bits=bits)
+            m.submodules[name] = ram
+            m.d.comb += [
+                ram.read_row.eq(Mux(self.load_read, self.load_row, row)),
+                ram.read.eq(self.load_read | (b_ready & ~writing)),
+                ram.hold.eq(~c_ready),
+                ram.write.eq(write),
+                ram.write_row.eq(self.write_row),
+                ram.write_data.eq(self.write_data),
+            ]
+            m.d.comb += [output[k].eq(ram.read_data[k]) for k in range(lanes)]
+        return m

