@@ -1,6 +1,6 @@
 """A network with its host link: what a board's top instantiates."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.parameters import NetworkParameters
@@ -118,17 +118,19 @@ class Accelerator(wiring.Component):
         wiring.connect(m, core.o, results.i)
         wiring.connect(m, command.load, core.load)
 
+        logit = Signal(signed(32))
+        m.d.sync += logit.eq(results.logit)
+
         faults = Signal.like(registers.link_faults)
-        order = Signal.like(registers.link_order)
         for count, event in (
             (faults.damaged, frames.damaged),
             (faults.overrun, frames.overrun),
-            (order.repeated, command.repeated),
-            (order.early, command.early),
+            (faults.repeated, command.repeated),
+            (faults.early, command.early),
         ):
             with m.If(registers.control.clear_faults):
                 m.d.sync += count.eq(0)
-            with m.Elif(event):
+            with m.Elif(event & ~count.all()):
                 m.d.sync += count.eq(count + 1)
 
         m.d.comb += [
@@ -155,7 +157,6 @@ class Accelerator(wiring.Component):
             registers.status.error.eq(command.error),
             registers.status.period.eq(command.period),
             registers.link_faults.eq(faults),
-            registers.link_order.eq(order),
             registers.counters.eq(core.counters),
             core.clear_counters.eq(registers.control.clear_counters | command.reset),
             core.abort.eq(command.clear),
@@ -175,7 +176,8 @@ class Accelerator(wiring.Component):
             results.slot.eq(command.sent),
             results.index.eq(reply.index),
             results.read.eq(reply.read),
-            reply.logit.eq(results.logit),
+            registers.result_first.eq(reply.first),
+            registers.result_logit.eq(logit),
         ]
         with m.If(command.write):
             m.d.comb += registers.address.eq(command.address)

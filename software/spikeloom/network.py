@@ -1,24 +1,18 @@
-"""The integer network: ops as plain data, checked, saved and loaded. Never imports torch itself.
-
-A ``.spikeloom`` file is a safetensors file: integer arrays ``<op name>.<field>`` and, in the
-metadata, one JSON graph under the key ``spikeloom`` with its own version number. No pickle.
-"""
+"""The integer network: what golden model and gates run. Plain data; never imports torch itself."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Union
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikeloom.errors import AccumulatorOverflowError, InputError, NetworkFileError
+from spikeloom.errors import InputError
 from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
+from spikeloom.ops import Dense, Flatten, Op, Readout, accumulator_width
 
 if TYPE_CHECKING:
     import torch
@@ -27,190 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Dense", "Flatten", "Network", "Op", "Readout", "accumulator_width"]
 
-#: Raised by one whenever the meaning of a file changes.
-FORMAT_VERSION = 1
-_METADATA_KEY = "spikeloom"
-
 
 def _require(condition: object, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-def _check_int(where: str, name: str, value: object, low: int, high: int) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    _require(good, f"{where}: {name} must be an integer in {low}..{high}, not {value!r}")
-
-
-def _integers(
-    where: str, name: str, value: ArrayLike, shape: tuple[int, ...], low: int, high: int, dtype: Any
-) -> NDArray[Any]:
-    """Return a read-only copy as ``dtype``; ValueError on a wrong kind, shape or range."""
-    array = np.asarray(value)
-    _require(array.dtype.kind in "iu", f"{where}: {name} must be integers, not {array.dtype}")
-    _require(array.shape == shape, f"{where}: {name} has shape {array.shape}, expected {shape}")
-    if array.size:
-        least, most = int(array.min()), int(array.max())
-        _require(
-            low <= least and most <= high,
-            f"{where}: {name} holds {least}..{most}, allowed are {low}..{high}",
-        )
-    array = array.astype(dtype)
-    array.setflags(write=False)
-    return array
-
-
-@dataclass(frozen=True, eq=False)
-class Flatten:
-    """Lay a sample of any shape out as one row, C order."""
-
-    name: str
-    kind: ClassVar[str] = "flatten"
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-
-
-def _check_name(name: object) -> None:
-    _require(isinstance(name, str) and name, f"an op needs a name, not {name!r}")
-
-
-@dataclass(frozen=True, eq=False)
-class _Linear:
-    """What Dense and Readout share: v0 = weight @ p + bias, all integers."""
-
-    name: str
-    weight: NDArray[np.int8] = field(repr=False)
-    bias: NDArray[np.int64] = field(repr=False)
-    input_bits: int
-    weight_bits: int
-    accumulator_bits: int
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-        where = f"op {self.name!r}"
-        for name, low, high in (
-            ("input_bits", 1, 8),
-            ("weight_bits", 2, 8),
-            ("accumulator_bits", 2, 32),
-        ):
-            _check_int(where, name, getattr(self, name), low, high)
-        top = (1 << (self.weight_bits - 1)) - 1
-        shape = np.shape(self.weight)
-        _require(
-            len(shape) == 2 and min(shape) >= 1,
-            f"{where}: weight has shape {shape}, expected (outputs, inputs)",
-        )
-        weight = _integers(where, "weight", self.weight, shape, -top, top, np.int8)
-        a = 1 << (self.accumulator_bits - 1)
-        bias = _integers(where, "bias", self.bias, shape[:1], -a, a - 1, np.int64)
-        object.__setattr__(self, "weight", weight)
-        object.__setattr__(self, "bias", bias)
-
-    @property
-    def outputs(self) -> int:
-        """Number of neurons."""
-        return self.weight.shape[0]
-
-    @property
-    def inputs(self) -> int:
-        """Number of input words of a sample."""
-        return self.weight.shape[1]
-
-    def potential_bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Least and greatest v0 of every neuron, (outputs,), over all possible input words."""
-        w, top = self.weight.astype(np.int64), (1 << self.input_bits) - 1
-        return (
-            self.bias + np.minimum(w, 0).sum(1) * top,
-            self.bias + np.maximum(w, 0).sum(1) * top,
-        )
-
-    def check_accumulator(self) -> None:
-        """Raise AccumulatorOverflowError, naming a neuron, if v0 could leave its width."""
-        low, high = self.potential_bounds()
-        limit = 1 << (self.accumulator_bits - 1)
-        bad = np.flatnonzero((low < -limit) | (high >= limit))
-        if bad.size:
-            n = int(bad[0])
-            raise AccumulatorOverflowError(
-                f"layer {self.name!r}, neuron {n} (one of {bad.size}): v0 can reach"
-                f" {low[n]}..{high[n]}, an accumulator of {self.accumulator_bits} bits holds"
-                f" {-limit}..{limit - 1}: use {accumulator_width(low, high)} bits or more"
-            )
-
-
-def accumulator_width(low: ArrayLike, high: ArrayLike) -> int:
-    """Bits of the narrowest two's complement integer that holds every value of low..high."""
-    least, most = int(np.min(low)), int(np.max(high))
-    return max((-least - 1).bit_length() if least < 0 else 0, max(most, 0).bit_length()) + 1
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(_Linear):
-    """A fully connected layer that fires: p_out = clip(floor(v0 / threshold), 0, 2^T - 1).
-
-    weight: int8 (outputs, inputs), within +-(2^(weight_bits-1) - 1).
-    bias: int64 (outputs,), half threshold included; added once, at the fire input.
-    threshold: int64 (outputs,), 1 .. 2^threshold_bits - 1.
-    input_bits, output_bits: T of the words in and out, 1..8.
-    output_scale: float64 (outputs,), the real value of one LSB of an output word.
-    Raises ValueError when a field is out of its range.
-    """
-
-    threshold: NDArray[np.int64] = field(repr=False)
-    output_bits: int
-    output_scale: NDArray[np.float64] = field(repr=False)
-    threshold_bits: int = 16
-    kind: ClassVar[str] = "dense"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        where, shape = f"op {self.name!r}", (self.outputs,)
-        _check_int(where, "output_bits", self.output_bits, 1, 8)
-        _check_int(where, "threshold_bits", self.threshold_bits, 1, 16)
-        top = (1 << self.threshold_bits) - 1
-        threshold = _integers(where, "threshold", self.threshold, shape, 1, top, np.int64)
-        scale = np.asarray(self.output_scale)
-        _require(
-            scale.dtype.kind == "f" and scale.shape == shape,
-            f"{where}: output_scale is {scale.dtype} {scale.shape}, expected floats {shape}",
-        )
-        scale = scale.astype(np.float64)
-        _require(
-            bool(np.isfinite(scale).all() and (scale > 0).all()),
-            f"{where}: output_scale must be finite and above 0",
-        )
-        scale.setflags(write=False)
-        object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "output_scale", scale)
-
-
-@dataclass(frozen=True, eq=False)
-class Readout(_Linear):
-    """The last layer: its potentials v0 are the logits, one scale for all classes.
-
-    logit_scale: real value of one LSB of v0. Ties of the argmax go to the lowest class.
-    """
-
-    logit_scale: float
-    kind: ClassVar[str] = "readout"
-    threshold: ClassVar[None] = None
-    output_bits: ClassVar[int] = 0
-    threshold_bits: ClassVar[int] = 16  # no meaning; the same in every description of a readout
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        good = isinstance(self.logit_scale, (int, float)) and math.isfinite(self.logit_scale)
-        _require(
-            good and self.logit_scale > 0,
-            f"op {self.name!r}: logit_scale must be finite and above 0, not {self.logit_scale!r}",
-        )
-        object.__setattr__(self, "logit_scale", float(self.logit_scale))
-
-
-Op = Union[Flatten, Dense, Readout]  # noqa: UP007  (evaluated at run time by typing tools)
-_KINDS: dict[str, type[Op]] = {op.kind: op for op in (Flatten, Dense, Readout)}
-_ARRAYS = ("weight", "bias", "threshold", "output_scale")
 
 
 class Network:
@@ -241,7 +55,11 @@ class Network:
             shape and all(isinstance(n, int) and 1 <= n <= 1 << 24 for n in shape),
             f"input_shape must be positive integers, not {shape}",
         )
-        _check_int("network", "input_bits", self.input_bits, 1, 8)
+        bits = self.input_bits
+        _require(
+            isinstance(bits, int) and not isinstance(bits, bool) and 1 <= bits <= 8,
+            f"input_bits must be an integer in 1..8, not {bits!r}",
+        )
         for key, value in self.metadata.items():
             _require(
                 isinstance(key, str) and isinstance(value, str),
@@ -249,7 +67,7 @@ class Network:
             )
         names = [op.name for op in self.ops]
         _require(len(set(names)) == len(names), f"op names must differ: {names}")
-        flat, words, bits = len(shape) == 1, self.inputs, self.input_bits
+        flat, words = len(shape) == 1, self.inputs
         for index, op in enumerate(self.ops):
             last = index == len(self.ops) - 1
             _require(
@@ -362,95 +180,14 @@ class Network:
             op.check_accumulator()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a ``.spikeloom`` file."""
-        from safetensors.numpy import save_file
+        """Write a ``.spikeloom`` file; see :mod:`spikeloom.network_file`."""
+        from spikeloom.network_file import write_network
 
-        arrays: dict[str, NDArray[Any]] = {}
-        ops = []
-        for op in self.ops:
-            entry: dict[str, Any] = {"op": op.kind}
-            for f in dataclasses.fields(op):
-                if f.name in _ARRAYS:
-                    arrays[f"{op.name}.{f.name}"] = getattr(op, f.name)
-                else:
-                    entry[f.name] = getattr(op, f.name)
-            ops.append(entry)
-        graph = {
-            "version": FORMAT_VERSION,
-            "input_shape": list(self.input_shape),
-            "input_bits": self.input_bits,
-            "ops": ops,
-            "metadata": self.metadata,
-        }
-        save_file(arrays, os.fspath(path), metadata={_METADATA_KEY: json.dumps(graph)})
+        write_network(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
         """Read and check a ``.spikeloom`` file; NetworkFileError, one line, if anything is off."""
-        try:
-            return cls._load(os.fspath(path))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise NetworkFileError(f"{path}: {error}") from error
+        from spikeloom.network_file import read_network
 
-    @classmethod
-    def _load(cls, path: str) -> Network:
-        from safetensors import SafetensorError, safe_open
-
-        if not os.path.isfile(path):
-            raise NetworkFileError(f"{path}: no such file")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                text = (file.metadata() or {}).get(_METADATA_KEY)
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise NetworkFileError(
-                f"{path}: damaged, cut short, or no network file ({error})"
-            ) from error
-        _require(text is not None, "a safetensors file, but not a Spikeloom network")
-        graph = _object(json.loads(str(text)), "the graph")
-        version = graph.get("version")
-        _require(
-            version == FORMAT_VERSION,
-            f"network file version {version!r}, this Spikeloom reads {FORMAT_VERSION}:"
-            " lower the model again",
-        )
-        ops = [_read_op(_object(entry, "an op"), arrays) for entry in _list(graph, "ops")]
-        _require(not arrays, f"arrays that no op uses: {', '.join(sorted(arrays))}")
-        return cls(
-            ops,
-            _list(graph, "input_shape"),
-            graph.get("input_bits"),  # type: ignore[arg-type]  # checked by the constructor
-            _object(graph.get("metadata"), "metadata"),
-        )
-
-
-def _object(value: object, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} is not a JSON object")
-    return value
-
-
-def _list(graph: dict[str, Any], key: str) -> list[Any]:
-    value = graph.get(key)
-    if not isinstance(value, list):
-        raise ValueError(f"{key} is missing or not a list")
-    return value
-
-
-def _read_op(entry: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Op:
-    """Build one op and take its arrays out of ``arrays``; ValueError on anything unexpected."""
-    entry = dict(entry)
-    kind, name = entry.pop("op", None), entry.get("name")
-    op_type = _KINDS.get(str(kind))
-    if op_type is None:
-        raise ValueError(f"unknown op {kind!r} ({name!r}); known are {', '.join(sorted(_KINDS))}")
-    for f in dataclasses.fields(op_type):
-        if f.name in _ARRAYS:
-            key = f"{name}.{f.name}"
-            _require(key in arrays, f"op {name!r}: array {key!r} is missing")
-            entry[f.name] = arrays.pop(key)
-        else:
-            _require(f.name in entry, f"op {name!r}: field {f.name!r} is missing")
-    extra = set(entry) - {f.name for f in dataclasses.fields(op_type)}
-    _require(not extra, f"op {name!r}: unknown fields {sorted(extra)}")
-    return op_type(**entry)
+        return read_network(path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter, signed
 from amaranth.lib import data, wiring
-from amaranth.hdl import signed
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.parameters import DenseParameters
 
 from spikeloom_hdl.layers.potentials import Potentials
+from spikeloom_hdl.layers.skid import Skid
 from spikeloom_hdl.neuron.fire import Fire
 from spikeloom_hdl.stream import LoadBus, words_signature
 
@@ -64,7 +64,10 @@ class Dense(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), potentials.i)
         wiring.connect(m, wiring.flipped(self.load), potentials.load)
         wiring.connect(m, potentials.o, fire.i)
-        wiring.connect(m, fire.o, wiring.flipped(self.o))
+        # cut the path of `ready` here, where words are narrow: behind it thousands of registers stall
+        m.submodules.skid = ResetInserter(potentials.resetting)(skid := Skid(self.o.payload.shape()))
+        wiring.connect(m, fire.o, skid.i)
+        wiring.connect(m, skid.o, wiring.flipped(self.o))
         m.d.comb += [
             potentials.abort.eq(self.abort),
             self.resetting.eq(potentials.resetting),

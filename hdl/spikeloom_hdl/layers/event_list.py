@@ -5,18 +5,32 @@ from __future__ import annotations
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from spikeloom_hdl.memory import BlockMemory, row_bits
 
-__all__ = ["EventList", "lowest_bit"]
+__all__ = ["EventList", "is_count", "lowest_bit"]
 
 
 def lowest_bit(value):
     """Return ``value`` with only its lowest set bit left."""
     return value & (~value + 1)[: len(value)]
+
+
+def is_count(value, count: int):
+    """Whether exactly ``count`` (1 or 2) bits of ``value`` are set."""
+    # numbers of set bits, 3 standing for more, added in a tree
+    counts = [(bit, Const(0, 1)) for bit in value]
+    while len(counts) > 1:
+        pairs = []
+        for (a0, a1), (b0, b1) in zip(counts[::2], counts[1::2], strict=False):
+            many = (a1 & (b0 | b1)) | (b1 & a0)
+            pairs.append(((a0 ^ b0) | many, a1 | b1 | (a0 & b0)))
+        counts = pairs + counts[len(pairs) * 2 :]
+    low, high = counts[0]
+    return low & ~high if count == 1 else high & ~low
 
 
 class EventList(wiring.Component):
@@ -35,7 +49,7 @@ class EventList(wiring.Component):
     Members (reading): ``event`` with ``row`` (beat * words + position), ``word`` (zero without an
     event; one set bit in the serial form) and ``fetch`` (first event of this row);
     ``token`` with ``token_last`` (the sample's last pass); ``proceed`` takes the token.
-    ``counted`` marks the cycles in which a word, ``counted_word``, is met for the first time.
+    ``first_pass``: the event is one of the sample's first pass.
     """
 
     def __init__(self, *, beats: int, words: int, bits: int, passes: int, serial: bool = False):
@@ -57,8 +71,7 @@ class EventList(wiring.Component):
                 "token": Out(1),
                 "token_last": Out(1),
                 "proceed": In(1),
-                "counted": Out(1),
-                "counted_word": Out(bits),
+                "first_pass": Out(1),
             }
         )
 
@@ -135,9 +148,15 @@ class EventList(wiring.Component):
             m.d.sync += [c_valid.eq(b_valid), c.eq(b), c_entry.as_value().eq(ram.read_data)]
         low = Signal(n)
         left = Signal(n)
+        d_single = Signal(reset_less=True)  # one word is left: known a cycle ahead, it decides much
         m.d.comb += [low.eq(lowest_bit(d_entry.mask)), left.eq(d_entry.mask & ~low)]
         with m.If(d_ready):
-            m.d.sync += [d_valid.eq(c_valid), d.eq(c), d_entry.eq(c_entry)]
+            m.d.sync += [
+                d_valid.eq(c_valid),
+                d.eq(c),
+                d_entry.eq(c_entry),
+                d_single.eq(is_count(c_entry.mask, 1)),
+            ]
 
         word = Signal(self.bits)
         position = Signal(range(n))
@@ -154,13 +173,9 @@ class EventList(wiring.Component):
             m.d.comb += row.eq(d_entry.beat * n + position)
         m.d.comb += is_word.eq(d_valid & ~d.token)
         take = Signal()  # the event in stage D goes on
-        with m.If(is_word & take & left.any()):
-            m.d.sync += d_entry.mask.eq(left)
-        m.d.comb += [
-            d_done.eq(take & (d.token | ~left.any())),
-            self.counted.eq(is_word & take & d.first),
-            self.counted_word.eq(word),
-        ]
+        m.d.comb += d_done.eq(take & (d.token | d_single))
+        with m.If(is_word & take & ~d_single):
+            m.d.sync += [d_entry.mask.eq(left), d_single.eq(is_count(d_entry.mask, 2))]
 
         if not self.serial:
             m.d.comb += [
@@ -168,6 +183,7 @@ class EventList(wiring.Component):
                 self.event.eq(is_word),
                 self.row.eq(row),
                 self.fetch.eq(is_word),
+                self.first_pass.eq(d.first),
                 self.token.eq(d_valid & d.token),
                 self.token_last.eq(d.last),
             ]
@@ -189,6 +205,7 @@ class EventList(wiring.Component):
             self.event.eq(w_valid & ~w.token),
             self.row.eq(w_row),
             self.fetch.eq(self.event & w_fresh),
+            self.first_pass.eq(w.first),
             self.token.eq(w_valid & w.token),
             self.token_last.eq(w.last),
         ]

@@ -17,7 +17,7 @@ from spikeloom_hdl.layers.drain import Drain
 from spikeloom_hdl.layers.neuron_rows import NeuronRows
 from spikeloom_hdl.layers.scanner import Scanner
 from spikeloom_hdl.memory import ColumnMemory, row_bits
-from spikeloom_hdl.neuron.accumulate import Accumulate
+from spikeloom_hdl.neuron.accumulate import Accumulate, balanced_sum
 from spikeloom_hdl.neuron.fire import membranes_signature
 from spikeloom_hdl.stream import LoadBus, potentials_signature, words_signature
 
@@ -103,7 +103,6 @@ class Potentials(wiring.Component):
             scanner.i.valid.eq(self.i.valid & ~self.resetting),
             self.i.ready.eq(scanner.i.ready & ~self.resetting),
         ]
-        self._count(m, lists)
 
         # --- the slices meet at their tokens; a token leaves when the drain will be free for it
         owned = Signal()  # a pass is on its way to the drain, or in it
@@ -116,7 +115,13 @@ class Potentials(wiring.Component):
         for s, one in enumerate(lists):
             m.d.comb += one.proceed.eq(meet)
             m.d.sync += [e_row[s].eq(one.row), e_word[s].eq(one.word), e_fetch[s].eq(one.fetch)]
-        m.d.sync += [token.eq(meet | clearing), token_last.eq(lists[0].token_last)]
+        e_first = Signal()  # slices meet after every pass: one flag is true for all
+        m.d.sync += [
+            token.eq(meet | clearing),
+            token_last.eq(lists[0].token_last),
+            e_first.eq(Cat(one.first_pass & one.event for one in lists).any()),
+        ]
+        self._count(m, e_fetch, e_word, e_first)
 
         # --- rows of the weight memories: those of the pass, or what the load bus reads
         bits = row_bits(max(p.weight_depth, p.drain_rows))
@@ -196,19 +201,12 @@ class Potentials(wiring.Component):
             m.d.sync += self.resetting.eq(0)
         return count[-1]
 
-    def _count(self, m: Module, lists: Sequence[Any]) -> None:
+    def _count(self, m: Module, fetch: Signal, words: Sequence[Signal], first_pass: Signal) -> None:
         """Count words and spikes on their first pass."""
-
-        def total(terms):
-            return reduce(lambda a, b: a + b, terms)
-
-        spikes = [
-            total([one.counted_word[k] & one.counted for k in range(self.parameters.input_bits)])
-            for one in lists
-        ]
+        bits = [bit & first_pass for word in words for bit in word]
         m.d.sync += [
-            self.events.eq(total([one.counted for one in lists])),
-            self.spikes.eq(total(spikes)),
+            self.events.eq(balanced_sum([bit & first_pass for bit in fetch])),
+            self.spikes.eq(balanced_sum(bits)),
         ]
 
     def _load_side(self, m: Module) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.parameters import ROW_BITS
 from spikeloom.hardware.protocol import (
     HOST_HEADER,
     MEM_FIRST,
@@ -94,6 +95,7 @@ class CommandProcessor(wiring.Component):
         ended, unasked, second = Signal(), Signal(), Signal()
         word, byte = Signal(32), Signal(2)
         address, rows, wait = Signal(32), Signal(16), Signal(range(READ_CYCLES))
+        row = address[:ROW_BITS]
 
         nonce, session, same = Signal(32), Signal(), Signal()
         acknowledge, early = Signal(), Signal()
@@ -260,7 +262,7 @@ class CommandProcessor(wiring.Component):
                                     m.d.sync += summing.eq(1)
                         with m.Elif(command == Command.MEM_WRITE):
                             m.d.comb += self.load.write.eq(1)
-                            m.d.sync += address.eq(address + 1)
+                            m.d.sync += row.eq(row + 1)
                         with m.Else():
                             m.d.sync += rows.eq(word)
                             m.next = "Fetch"
@@ -291,7 +293,7 @@ class CommandProcessor(wiring.Component):
                 m.d.comb += engine.valid.eq(1)
                 m.d.sync += [word.eq(word >> 8), byte.eq(byte + 1)]
                 with m.If(byte == 3):
-                    m.d.sync += [address[:30].eq(address[:30] + 1), rows.eq(rows - 1)]
+                    m.d.sync += [row.eq(row + 1), rows.eq(rows - 1)]
                     m.next = "Fetch"
                     with m.If(rows == 1):
                         with m.If(address[MEM_LAST.bit_length() - 1]):

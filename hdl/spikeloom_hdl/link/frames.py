@@ -9,7 +9,7 @@ from spikeloom.hardware.protocol import CRC_BYTES, HOST_HEADER, MAX_FRAME
 
 from spikeloom_hdl.link.buffer import StreamedMemory
 from spikeloom_hdl.link.cobs import bytes_layout, decoded_layout
-from spikeloom_hdl.link.crc import crc32_processor
+from spikeloom_hdl.link.crc import CrcChecker
 
 __all__ = ["FrameReceiver"]
 
@@ -21,7 +21,7 @@ class FrameReceiver(wiring.Component):
 
     ``o`` gives the bytes of the oldest frame; ``release`` (one cycle) gives its room back, read or
     not, and goes on to the next. ``damaged`` and ``overrun`` pulse for every frame that is thrown
-    away. Raises ValueError unless ``frames`` is a power of two, 2..128.
+    away. Bytes come at most every ninth cycle (a line takes ten for one). Raises ValueError unless ``frames`` is a power of two, 2..128.
     """
 
     def __init__(self, *, frames: int = 2):
@@ -42,7 +42,7 @@ class FrameReceiver(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.ram = ram = StreamedMemory(rows=BANK * self.frames, bits=8)
-        m.submodules.engine = engine = crc32_processor()
+        m.submodules.checker = checker = CrcChecker()
         write_bank, read_bank = Signal(range(self.frames)), Signal(range(self.frames))
         level = Signal(range(self.frames + 1))
 
@@ -52,12 +52,12 @@ class FrameReceiver(wiring.Component):
         smallest = 1 + HOST_HEADER.size + CRC_BYTES
         good = Signal()
         m.d.comb += [
-            engine.data.eq(event.data),
-            engine.valid.eq(self.i.valid & ~event.end),
-            engine.start.eq(self.i.valid & event.end),
+            checker.data.eq(event.data),
+            checker.write.eq(self.i.valid & ~event.end),
+            checker.start.eq(self.i.valid & event.end),
             ram.write_row.eq(Cat(position, write_bank)),
             ram.write_data.eq(event.data),
-            good.eq(event.sound & ~bad & engine.match_detected & (position >= smallest)),
+            good.eq(event.sound & ~bad & checker.match & (position >= smallest)),
         ]
         with m.If(self.i.valid):
             with m.If(event.end):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Shape, Signal, unsigned
+from amaranth.hdl import Module, Shape, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.registers import (
@@ -29,6 +29,13 @@ def register_layout(register: Register) -> Shape | data.FlexibleLayout:
     return data.FlexibleLayout(
         32, {f.name: data.Field(unsigned(f.bits), f.low) for f in register.fields}
     )
+
+
+def _either(words: list[Value]) -> Value:
+    """OR, as a balanced tree."""
+    if len(words) == 1:
+        return words[0]
+    return _either(words[: len(words) // 2]) | _either(words[len(words) // 2 :])
 
 
 def _own(access: str) -> list[Register]:
@@ -84,29 +91,26 @@ class RegisterBank(wiring.Component):
         constant = rom.read_port()
         m.d.comb += constant.addr.eq(self.address[: len(constant.addr)])
 
-        changing = Signal(32)
+        # One-hot selection, registered: an AND-OR of two words is one LUT4 a bit.
+        words: dict[int, Value] = {}
+        for register in _own("read") + _own("read-write"):
+            words[register.address] = Value.cast(getattr(self, register.name))
+        for k in range(self.counters_count):
+            words[BY_NAME["counters"].address + k] = self.counters[k]
+        chosen = Signal(len(words))
+        for k, address in enumerate(words):
+            m.d.sync += chosen[k].eq(self.address == address)
+        masked = [word & chosen[k].replicate(len(word)) for k, word in enumerate(words.values())]
         in_rom = Signal()
-        m.d.sync += in_rom.eq(self.address < DYNAMIC)
-        with m.Switch(self.address):
-            for register in _own("read") + _own("read-write"):
-                with m.Case(register.address):
-                    value = getattr(self, register.name)
-                    m.d.sync += changing.eq(getattr(value, "as_value", lambda v=value: v)())
-            for k in range(self.counters_count):
-                with m.Case(BY_NAME["counters"].address + k):
-                    m.d.sync += changing.eq(self.counters[k])
-            with m.Default():
-                m.d.sync += changing.eq(0)
-        with m.If(in_rom):
-            m.d.sync += self.read_data.eq(constant.data)
-        with m.Else():
-            m.d.sync += self.read_data.eq(changing)
+        m.d.sync += [
+            in_rom.eq(self.address < DYNAMIC),
+            self.read_data.eq(_either([*masked, constant.data & in_rom.replicate(32)])),
+        ]
 
         with m.Switch(self.address):
             for register in _own("write") + _own("read-write"):
                 with m.Case(register.address):
                     m.d.comb += self.writable.eq(1)
-                    layout = register_layout(register)
                     target = getattr(self, register.name)
                     for field in register.fields:
                         bits = self.write_data[field.low : field.low + field.bits]
@@ -117,5 +121,4 @@ class RegisterBank(wiring.Component):
                         else:
                             with m.If(self.write):
                                 m.d.sync += target[field.name].eq(bits)
-                    assert isinstance(layout, data.FlexibleLayout), "writable registers have fields"
         return m

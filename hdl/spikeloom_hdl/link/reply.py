@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.protocol import DEVICE_HEADER, RESULT_LOGITS, Reply
@@ -21,10 +21,11 @@ class ReplyBuilder(wiring.Component):
 
     A request is taken when its last byte goes out; until then it stays, and so must ``next_seq``,
     ``taken`` and ``status``. ``nonce`` is the low byte of a register that turns by a byte on every
-    ``turn``: four turns a frame. ``address`` and ``word`` read the register bank, ``index``,
-    ``read`` and ``logit`` the result; both answer two cycles later. A RESULT of more logits than a
-    frame holds takes several requests: ``result_done`` comes with the last one, ``rewind`` starts
-    it over. ``outputs`` is the number of logits.
+    ``turn``: four turns a frame. ``address`` asks for a register, which must be on ``word`` three
+    cycles later; a RESULT is made of the registers memory_crc, result_first and, over and over,
+    result_logit, while ``index`` counts its logits. A RESULT of more logits than a frame holds
+    takes several requests: ``result_done`` comes with the last one, ``rewind`` starts it over.
+    ``outputs`` is the number of logits.
     """
 
     def __init__(self, *, outputs: int, index_bits: int):
@@ -42,7 +43,7 @@ class ReplyBuilder(wiring.Component):
                 "word": In(32),
                 "index": Out(index_bits),
                 "read": Out(1),
-                "logit": In(signed(32)),
+                "first": Out(index_bits + 1),
                 "rewind": In(1),
                 "result_done": Out(1),
             }
@@ -55,21 +56,24 @@ class ReplyBuilder(wiring.Component):
         m.d.comb += is_result.eq(request.reply == (Reply.RESULT & 3))
         step = Signal(range(DEVICE_HEADER.size))
         left = Signal(6)
-        place = Signal(range(3))  # in a result: its CRC, the index of its first logit, logits
-        wait, byte = Signal(range(3)), Signal(2)
+        wait, byte = Signal(2), Signal(2)
         shift = Signal(32)
         index = Signal(range(self.outputs + 1))
         address = Signal(ADDRESS_BITS)
-        m.d.comb += [self.address.eq(address), self.index.eq(index)]
+        at_logits = Signal()
+        m.d.comb += [
+            self.address.eq(address),
+            self.index.eq(index),
+            at_logits.eq(is_result & (address == BY_NAME["result_logit"].address)),
+        ]
 
         if self.outputs <= RESULT_LOGITS:
             words = self.outputs + 2
-            first = 0
         else:
             remaining = Signal(range(self.outputs + 1))
             m.d.comb += remaining.eq(self.outputs - index)
             words = Mux(remaining > RESULT_LOGITS, RESULT_LOGITS, remaining) + 2
-            first = index
+            m.d.comb += self.first.eq(index)  # read before the first logit is
 
         def finish() -> None:
             m.d.comb += self.i.ready.eq(1)
@@ -77,7 +81,7 @@ class ReplyBuilder(wiring.Component):
 
         with m.FSM():
             with m.State("Idle"):
-                m.d.sync += [step.eq(0), place.eq(0)]
+                m.d.sync += step.eq(0)
                 with m.If(is_result):
                     m.d.sync += [address.eq(BY_NAME["memory_crc"].address), left.eq(words)]
                 with m.Else():
@@ -100,7 +104,6 @@ class ReplyBuilder(wiring.Component):
                         m.d.comb += sent.eq(self.status)
                     with m.Default():
                         m.d.comb += [sent.eq(self.nonce), self.turn.eq(self.o.ready)]
-                m.d.sync += [wait.eq(0), byte.eq(0)]
                 with m.If(self.o.ready):
                     m.d.sync += step.eq(step + 1)
                 with m.If(step == DEVICE_HEADER.size - 1):
@@ -112,15 +115,12 @@ class ReplyBuilder(wiring.Component):
             with m.State("Fetch"):
                 m.d.comb += self.read.eq(wait == 0)
                 m.d.sync += wait.eq(wait + 1)
-                with m.If(wait == 2):
-                    m.d.sync += [shift.eq(self.word), left.eq(left - 1), address.eq(address + 1)]
-                    with m.If(is_result):
-                        with m.If(place == 1):
-                            m.d.sync += shift.eq(first)
-                        with m.If(place == 2):
-                            m.d.sync += [shift.eq(self.logit), index.eq(index + 1)]
-                        with m.Else():
-                            m.d.sync += place.eq(place + 1)
+                with m.If(wait == 3):
+                    m.d.sync += [shift.eq(self.word), left.eq(left - 1)]
+                    with m.If(at_logits):
+                        m.d.sync += index.eq(index + 1)
+                    with m.Else():
+                        m.d.sync += address.eq(address + 1)
                     m.next = "Send"
             with m.State("Send"):
                 m.d.comb += [
@@ -128,15 +128,14 @@ class ReplyBuilder(wiring.Component):
                     self.o.payload.data.eq(shift[:8]),
                     self.o.payload.last.eq((byte == 3) & (left == 0)),
                 ]
-                m.d.sync += wait.eq(0)
                 with m.If(self.o.ready):
                     m.d.sync += [byte.eq(byte + 1), shift.eq(shift >> 8)]
                     with m.If(byte == 3):
                         m.next = "Fetch"
                         with m.If(left == 0):
                             finish()
-                            with m.If(is_result & (index == self.outputs)):
-                                m.d.comb += self.result_done.eq(1)
+                            with m.If(index == self.outputs):
+                                m.d.comb += self.result_done.eq(is_result)
                                 m.d.sync += index.eq(0)
         with m.If(self.rewind):
             m.d.sync += index.eq(0)

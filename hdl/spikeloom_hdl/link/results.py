@@ -26,7 +26,8 @@ class ResultBuffer(wiring.Component):
     result from being overwritten: the link lets no more samples in than there are slots.
 
     ``produced`` counts finished results modulo 256. ``logit`` (sign extended) is the word
-    ``index`` of result ``slot``, two cycles after ``read``. ``clear`` forgets everything.
+    ``index`` of result ``slot``, a cycle after ``read``; a bare register must follow it.
+    ``clear`` forgets everything.
     Raises ValueError unless ``results`` is a power of two, 2..128.
     """
 
@@ -73,9 +74,7 @@ class ResultBuffer(wiring.Component):
                 m.d.sync += lane.eq(0)
                 with m.If(self.i.payload.last):
                     m.d.sync += [index.eq(0), self.produced.eq(self.produced + 1)]
-        logit = Signal(signed(bits))
-        m.d.sync += logit.eq(ram.read_data)
-        m.d.comb += self.logit.eq(logit)
+        m.d.comb += self.logit.eq(ram.read_data.as_signed())
         with m.If(self.clear):
             m.d.sync += [index.eq(0), lane.eq(0), self.produced.eq(0)]
         return m

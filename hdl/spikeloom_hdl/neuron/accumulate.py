@@ -68,7 +68,13 @@ class Accumulate(wiring.Component):
         """Cycles from an event to the cycle whose ``clear`` would drop it."""
         if self.kind == "sb_mac16":
             return MAC16_LATENCY
-        return (MULT18_LATENCY if self.kind == "mult18x18d" else 1) + (self.slices - 1).bit_length()
+        product = MULT18_LATENCY if self.kind == "mult18x18d" else 1 + self._splits
+        return product + (self.slices - 1).bit_length()
+
+    @property
+    def _splits(self) -> bool:
+        """Whether a product in LUTs is made of two halves, registered: a wide one takes too long."""
+        return self.kind == "lut" and self.input_bits > 4
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -108,6 +114,13 @@ class Accumulate(wiring.Component):
                     m.d.sync += product.eq(weight << t)
             with m.If(word == 0):
                 m.d.sync += product.eq(0)
+        elif self._splits:
+            parts = [
+                Signal(signed(self.weight_bits + 4), name=f"part_{lane}_{s}_{k}", reset_less=True)
+                for k in range(2)
+            ]
+            m.d.sync += [part.eq(weight * word[4 * k :][:4]) for k, part in enumerate(parts)]
+            m.d.sync += product.eq(parts[0] + (parts[1] << 4))
         else:
             m.d.sync += product.eq(weight * word)
         return product

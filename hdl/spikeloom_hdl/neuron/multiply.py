@@ -27,11 +27,7 @@ def mult18(a: Value, b: Value, product: Signal) -> Instance:
     ports: dict[str, object] = {}
     for name, value in (("A", _extend(a, 18)), ("B", _extend(b, 18)), ("C", Const(0, 18))):
         ports |= {f"i_{name}{k}": value[k] for k in range(18)}
-    for name in ("SRIA", "SRIB"):
-        ports |= {f"i_{name}{k}": Const(0, 1) for k in range(18)}
-    ports |= {f"i_CLK{k}": ClockSignal() if k == 0 else Const(0, 1) for k in range(4)}
-    ports |= {f"i_CE{k}": Const(k == 0, 1) for k in range(4)}
-    ports |= {f"i_RST{k}": Const(0, 1) for k in range(4)}
+    # SRIA and SRIB come from the next cell, not from routing: like the other clocks, left open
     for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
         ports[f"p_REG_{register}_CLK"] = "CLK0"
         ports[f"p_REG_{register}_CE"] = "CE0"
@@ -48,6 +44,9 @@ def mult18(a: Value, b: Value, product: Signal) -> Instance:
         i_SIGNEDB=Const(1, 1),
         i_SOURCEA=Const(0, 1),
         i_SOURCEB=Const(0, 1),
+        i_CLK0=ClockSignal(),
+        i_CE0=Const(1, 1),
+        i_RST0=Const(0, 1),
         **{f"o_P{k}": product[k] for k in range(len(product))},
         **ports,
     )

@@ -6,6 +6,7 @@ that later thresholds and biases make up for earlier rounding.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -101,25 +102,52 @@ def convert(
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
     images = _calibration_images(calibration)
     layers = fold([op for op in trace(model)], images.shape[1:])
-    reference = images.double().flatten(1)
     words = InputWords(input_bits)
-    x = words(images).double().flatten(1)
-    edges = [_input_edge(words, x, reference)]
+    inputs = images[0].numel()
+    state = _State(
+        x=words(images).double().flatten(1),
+        reference=images.double().flatten(1),
+        alive=torch.ones(inputs, dtype=torch.bool),
+        constant=torch.zeros(inputs, dtype=torch.float64),
+    )
+    options = _Options(steps, granularity, rule, bias_correction)
+    edges = [_input_edge(words, state)]
     spiking = []
     for layer in layers:
-        module, edge, x, reference = _spike(
-            layer, x, reference, steps, granularity, rule, bias_correction
-        )
+        module, edge, state = _spike(layer, state, options)
         spiking.append(module)
         if edge is not None:
             edges.append(edge)
     return SpikingNetwork(spiking, tuple(images.shape[1:]), input_bits, Report(tuple(edges)))
 
 
-def _input_edge(words: InputWords, x: Tensor, reference: Tensor) -> EdgeReport:
-    scale = np.array([1 / words.top])
+@dataclass(frozen=True, eq=False)
+class _Options:
+    steps: int
+    granularity: Granularity
+    rule: Rule
+    bias_correction: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """What reaches a layer, on all calibration images.
+
+    x: what the spikes give (n, inputs). reference: what the original gives. alive: inputs
+    (inputs,) that are not pruned. constant: real values (inputs,) of pruned channels that never
+    change; they move into the next bias.
+    """
+
+    x: Tensor
+    reference: Tensor
+    alive: Tensor
+    constant: Tensor
+
+
+def _input_edge(words: InputWords, state: _State) -> EdgeReport:
+    scale, x = np.array([1 / words.top]), state.x
     rate = float((x > 0).double().mean())
-    return EdgeReport("input", words.bits, "tensor", scale, _error(x, reference), rate, ())
+    return EdgeReport("input", words.bits, "tensor", scale, _error(x, state.reference), rate, ())
 
 
 def _error(x: Tensor, reference: Tensor) -> float:
@@ -128,38 +156,40 @@ def _error(x: Tensor, reference: Tensor) -> float:
 
 
 def _spike(
-    layer: Layer,
-    x: Tensor,
-    reference: Tensor,
-    steps: int,
-    granularity: Granularity,
-    rule: Rule,
-    bias_correction: bool,
-) -> tuple[SpikingLinear, EdgeReport | None, Tensor, Tensor]:
-    """One layer: its module and report, and what spikes and original give to the next layer."""
-    weight, bias = layer.weight, layer.bias
-    exact = reference @ weight.T + bias
+    layer: Layer, state: _State, options: _Options
+) -> tuple[SpikingLinear, EdgeReport | None, _State]:
+    """One layer: its module, its report, and what spikes and original give to the next layer."""
+    x, steps = state.x, options.steps
+    exact = state.reference @ layer.weight.T + layer.bias
+    bias = layer.bias + layer.weight @ state.constant
+    weight = torch.where(state.alive, layer.weight, 0.0)
     v = x @ weight.T + bias
-    if bias_correction:
+    if options.bias_correction:
         shift = (exact - v).mean(0)
         bias, v = bias + shift, v + shift
     statistics = (x.mean(0), x.square().mean(0))
     if not layer.fires:
         alive = torch.ones(len(bias), dtype=torch.bool)
-        return SpikingLinear(layer.name, weight, bias, None, alive, *statistics), None, v, exact
+        module = SpikingLinear(layer.name, weight, bias, None, alive, *statistics)
+        return module, None, _State(v, exact, alive, torch.zeros(0))
     target = exact.clamp(min=0)
-    theta = _thresholds(v, target, steps, granularity, rule)
+    theta = _thresholds(v, target, steps, options.granularity, options.rule)
     out = _fire(v, theta, (1 << steps) - 1)
-    # nothing in the original, or nothing in spikes: the channel carries no information
-    alive = (target.amax(0) > 0) & (out.amax(0) > 0)
+    varies = weight.abs().amax(1) > 0
+    alive = varies & (target.amax(0) > 0) & (out.amax(0) > 0)
+    constant = torch.where(varies, 0.0, bias.clamp(min=0))
     weight = torch.where(alive[:, None], weight, 0.0)
     bias = torch.where(alive, bias, -theta)
     out = torch.where(alive, out, 0.0)
     neuron = SpikePack(steps, theta, rounding=True)
     module = SpikingLinear(layer.name, weight, bias, neuron, alive, *statistics)
-    pruned = tuple(int(i) for i in (~alive).nonzero().flatten())
-    rate = float((out > 0).double().mean())
     edge = EdgeReport(
-        layer.name, steps, granularity, theta.numpy(), _error(out, target), rate, pruned
+        name=layer.name,
+        steps=steps,
+        granularity=options.granularity,
+        thresholds=theta.numpy(),
+        error=_error(out + constant, target),
+        rate=float((out > 0).double().mean()),
+        pruned=tuple(int(i) for i in (~alive).nonzero().flatten()),
     )
-    return module, edge, out, target
+    return module, edge, _State(out, target, alive, constant)

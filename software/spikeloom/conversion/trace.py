@@ -92,6 +92,9 @@ _ADVICE = {
     "LogSoftmax": "drop it: the largest logit is the same without it",
     "Sigmoid": "drop it after the last layer; between layers train with nn.ReLU",
     "ReLU6": "train with nn.ReLU",
+    "Conv2d": "convolutions do not convert yet: use nn.Flatten and nn.Linear",
+    "MaxPool2d": "pooling does not convert yet: use nn.Flatten and nn.Linear",
+    "AvgPool2d": "pooling does not convert yet: use nn.Flatten and nn.Linear",
     "GELU": "train with nn.ReLU",
     "SiLU": "train with nn.ReLU",
     "Tanh": "train with nn.ReLU",
@@ -237,10 +240,6 @@ def trace(model: nn.Module) -> list[Operation]:
             problems.append(f"{where}: {problem}")
         previous = node
     if problems:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} cannot be converted: " + "\n  ".join(["", *problems]).lstrip()
-            if len(problems) == 1
-            else f"{type(model).__name__} cannot be converted, {len(problems)} reasons:\n  "
-            + "\n  ".join(problems)
-        )
+        head = f"{type(model).__name__} cannot be converted, {len(problems)} problem(s):"
+        raise UnsupportedModelError("\n  ".join([head, *problems]))
     return operations

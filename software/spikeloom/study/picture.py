@@ -76,7 +76,7 @@ def draw(network: Network, image: np.ndarray, path: Path, *, label: int | None =
     ]
     for layer, record in zip(layers, trace, strict=True):
         if record.words is not None:
-            title = f"{record.name}: {layer.weight.shape[0]} neurons, T = {layer.output_bits}"
+            title = f"layer {record.name}: {layer.weight.shape[0]} neurons, T = {layer.output_bits}"
             spikes.append((title, record.words[0], layer.output_bits))
 
     two = ListedColormap([QUIET, SPIKE])

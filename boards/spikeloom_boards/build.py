@@ -1,0 +1,230 @@
+"""Builds bitstreams: synthesis, place and route, packing, reports, and a cache keyed by content."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikeloom.errors import BuildError, ToolError
+from spikeloom.hardware.parameters import NetworkParameters
+
+from spikeloom_boards.board import Board
+from spikeloom_boards.cache import default_cache, fetch, store
+from spikeloom_boards.flow import FLOWS
+from spikeloom_boards.netlist import Design, prepare, structure
+from spikeloom_boards.registry import board as find_board
+from spikeloom_boards.report import BuildReport
+from spikeloom_boards.toolchain import Tool, announce_first_call, find_tool
+
+if TYPE_CHECKING:
+    from spikeloom.network import Network
+
+__all__ = ["MARGIN", "build", "resolve"]
+
+#: nextpnr's Fmax must be this much above the clock, or the build fails
+MARGIN = 1.05
+
+Progress = Callable[[str], None]
+
+
+def resolve(
+    board: Board | str, network: Network | NetworkParameters
+) -> tuple[Board, NetworkParameters]:
+    """Return the board of a name, and the parameters of a network folded onto it."""
+    device = find_board(board) if isinstance(board, str) else board
+    if isinstance(network, NetworkParameters):
+        return device, network
+    return device, network.parameters(device.fold(network))
+
+
+def build(
+    board: Board | str,
+    network: Network | NetworkParameters,
+    *,
+    out_dir: str | Path | None = None,
+    seeds: Sequence[int] = (1, 2, 3, 4),
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+    top: Any = None,
+) -> BuildReport:
+    """Build the bitstream of a network's structure for a board.
+
+    Writes ``top.bit`` or ``top.bin``, ``report.json``, ``report.txt``, ``structure.json`` and the
+    logs into ``out_dir`` (default ``build/<board>-<build id>``). A network is folded onto the
+    board; its weights are not in the bitstream. A build of the same content comes from the cache.
+    ``seeds`` are tried one after another until timing is met. ``progress`` is called with one line
+    a step. ``top`` replaces the board's own top (experiments).
+
+    Raises BuildError when the design does not fit or timing is not met with any seed, ToolError
+    when a tool is missing or fails.
+    """
+    say = progress or (lambda line: None)
+    board, parameters = resolve(board, network)
+    flow = FLOWS[board.family]
+    tools = {name: find_tool(name) for name in ("yosys", flow.nextpnr, flow.packer)}
+    say(f"{board.title}: elaborating")
+    design = prepare(board, parameters, top=top)
+    key = _key(design, tools, seeds)
+    out = Path(out_dir or Path("build", f"{board.name}-{parameters.build_id:016x}"))
+    cache = Path(cache_dir) if cache_dir is not None else default_cache()
+    stored = cache / key
+    if (report := fetch(stored, out)) is not None:
+        say(f"{board.title}: unchanged, taken from the cache")
+        return report
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="spikeloom-build-") as folder:
+        work = Path(folder)
+        design.write(work)
+        for name in tools:
+            if (line := announce_first_call(name)) is not None:
+                say(line)
+        try:
+            say("yosys: synthesis")
+            _run(tools["yosys"], ["-l", "yosys.log", "top.ys"], work, "yosys.out")
+            seed, placed = _place(tools[flow.nextpnr], design, board, seeds, work, say)
+            say(f"{flow.packer}: bitstream")
+            _run(tools[flow.packer], design.pack_arguments, work, "pack.out")
+            report = _report(board, parameters, key, seed, placed, tools, work)
+            report = dataclasses.replace(report, seconds=round(time.monotonic() - started, 1))
+            (work / "report.json").write_text(report.to_json())
+            (work / "report.txt").write_text(report.to_text())
+            (work / "structure.json").write_text(structure(board, parameters))
+        finally:
+            out.mkdir(parents=True, exist_ok=True)
+            for path in work.glob("*.log"):
+                shutil.copy(path, out / path.name)
+        store(work, stored, [*_PRODUCTS, flow.bitstream])
+    restored = fetch(stored, out)
+    if restored is None:
+        raise BuildError(f"the build cache {stored} cannot be read back: delete it and build again")
+    return restored
+
+
+_PRODUCTS = ("report.json", "report.txt", "structure.json", "yosys.log", "nextpnr.log", "stat.json")
+
+
+def _key(design: Design, tools: dict[str, Tool], seeds: Sequence[int]) -> str:
+    parts = [design.content(), MARGIN, list(seeds), {n: t.identity for n, t in tools.items()}]
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.blake2s(text.encode(), digest_size=12).hexdigest()
+
+
+#: a line of nextpnr's table of resources
+_UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", re.M)
+
+
+def _run(tool: Tool, arguments: Sequence[str], work: Path, log: str) -> None:
+    with open(work / log, "w") as stream:
+        done = subprocess.run(
+            [*tool.command, *arguments], cwd=work, stdout=stream, stderr=subprocess.STDOUT
+        )
+    if done.returncode == 0:
+        return
+    text = (work / log).read_text(errors="replace")
+    shutil.copy(work / log, work / f"{tool.name}-failed.log")
+    errors = [line for line in text.splitlines() if line.startswith("ERROR")]
+    why = errors[0] if errors else (text.strip().splitlines() or ["no message"])[-1]
+    full = [
+        f"{cell} {used} of {available}"
+        for cell, used, available in _UTILISATION.findall(text)
+        if int(used) > int(available)
+    ]
+    if full or "Unable to place cell" in why or "no BELs remaining" in why:
+        raise BuildError(f"the design does not fit the device: {', '.join(full) or why}")
+    raise ToolError(f"{tool.name} failed with status {done.returncode}: {why}")
+
+
+def _place(
+    tool: Tool, design: Design, board: Board, seeds: Sequence[int], work: Path, say: Progress
+) -> tuple[int, dict[str, Any]]:
+    best = 0.0
+    for seed in seeds:
+        say(f"{tool.name}: placing and routing, seed {seed}")
+        arguments = [
+            *design.place_arguments,
+            *("--seed", str(seed), "--timing-allow-fail"),
+            *("--report", "pnr.json", "--log", "nextpnr.log"),
+        ]
+        _run(tool, arguments, work, "nextpnr.out")
+        placed = json.loads((work / "pnr.json").read_text())
+        fmax = _fmax(placed, board)
+        if fmax >= MARGIN * board.clock_hz:
+            return seed, placed
+        best = max(best, fmax)
+        say(f"{tool.name}: {fmax / 1e6:.1f} MHz with seed {seed}, not enough")
+    raise BuildError(
+        f"timing not met on {board.title}: the clock of {board.clock_hz / 1e6:.4g} MHz needs an"
+        f" Fmax of {MARGIN * board.clock_hz / 1e6:.4g} MHz, the best of {len(seeds)} seeds reached"
+        f" {best / 1e6:.4g} MHz: choose a slower clock"
+    )
+
+
+def _fmax(placed: dict[str, Any], board: Board) -> float:
+    """Fmax in Hz of the design's clock, which nextpnr derives from the settings of the PLL."""
+    clocks = [
+        entry
+        for entry in placed["fmax"].values()
+        if abs(entry["constraint"] * 1e6 - board.clock_hz) < 1e-3 * board.clock_hz
+    ]
+    if not clocks:
+        raise BuildError(
+            f"{board.title}: nextpnr reports no clock of {board.clock_hz / 1e6:.4g} MHz,"
+            f" only {placed['fmax']}"
+        )
+    return min(entry["achieved"] for entry in clocks) * 1e6
+
+
+def _report(
+    board: Board,
+    parameters: NetworkParameters,
+    key: str,
+    seed: int,
+    placed: dict[str, Any],
+    tools: dict[str, Tool],
+    work: Path,
+) -> BuildReport:
+    flow = FLOWS[board.family]
+    cells = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
+    used = placed["utilization"]
+
+    def count(prefixes: tuple[str, ...]) -> int:
+        return sum(n for cell, n in cells.items() if cell.startswith(prefixes))
+
+    def pair(name: str) -> tuple[int, int]:
+        entry = used.get(name, {})
+        return entry.get("used", 0), entry.get("available", 0)
+
+    logic, blocks = pair(flow.logic), pair(flow.block_ram)
+    multipliers, spram = pair(flow.multiplier), pair(flow.spram)
+    return BuildReport(
+        board=board.name,
+        device=board.device,
+        build_id=f"{parameters.build_id:016x}",
+        key=key,
+        luts=count(flow.luts),
+        flip_flops=count(flow.flip_flops),
+        logic_cells=logic[0],
+        logic_cells_available=logic[1],
+        block_rams=blocks[0],
+        block_rams_available=blocks[1],
+        multipliers=multipliers[0],
+        multipliers_available=multipliers[1],
+        spram=spram[0],
+        spram_available=spram[1],
+        clock_hz=board.clock_hz,
+        fmax_hz=_fmax(placed, board),
+        seed=seed,
+        seconds=0.0,
+        bitstream=flow.bitstream,
+        tools={name: f"{tool.version} ({tool.origin})" for name, tool in tools.items()},
+        layers=[dataclasses.asdict(layer) for layer in parameters.layers],
+    )

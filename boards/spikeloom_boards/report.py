@@ -1,0 +1,100 @@
+"""What a build reports: resources, timing and where the bitstream came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["BuildReport"]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """The result of a build, beside its bitstream as report.json and report.txt.
+
+    luts, flip_flops: cells after synthesis. block_rams, multipliers, spram: as placed.
+    logic_cells, logic_cells_available: LUT and register pairs as placed (iCE40), LUTs (ECP5).
+    fmax_hz: what nextpnr guarantees for the clock that the design uses, ``clock_hz``.
+    build_id: hash of the network's structure; the driver asks the board for it. key: hash of
+    everything that went into the bitstream. seconds: wall time of the build (of the first one when
+    it came from the cache).
+    """
+
+    board: str
+    device: str
+    build_id: str
+    key: str
+    luts: int
+    flip_flops: int
+    logic_cells: int
+    logic_cells_available: int
+    block_rams: int
+    block_rams_available: int
+    multipliers: int
+    multipliers_available: int
+    spram: int
+    spram_available: int
+    clock_hz: float
+    fmax_hz: float
+    seed: int
+    seconds: float
+    bitstream: str
+    tools: dict[str, str]
+    layers: list[dict[str, Any]]
+
+    @property
+    def margin(self) -> float:
+        """Fmax over the clock; a build with less than 1.05 fails."""
+        return self.fmax_hz / self.clock_hz
+
+    def to_json(self) -> str:
+        """Serialise to JSON text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> BuildReport:
+        """Read :meth:`to_json` back."""
+        return cls(**json.loads(text))
+
+    def to_text(self) -> str:
+        """Return the report for people."""
+        rows = [
+            ("LUT", self.luts, None),
+            ("flip-flops", self.flip_flops, None),
+            ("logic cells", self.logic_cells, self.logic_cells_available),
+            ("block RAM", self.block_rams, self.block_rams_available),
+            ("DSP", self.multipliers, self.multipliers_available),
+            ("SPRAM", self.spram, self.spram_available),
+        ]
+        lines = [
+            f"{self.bitstream} for {self.board} ({self.device})",
+            f"build id {self.build_id}, content {self.key}",
+            "",
+        ]
+        for name, used, available in rows:
+            if available == 0:
+                continue
+            of = f" of {available:6d}  {used / available:6.1%}" if available else ""
+            lines.append(f"{name:12s} {used:7d}{of}")
+        lines += [
+            "",
+            f"clock  {self.clock_hz / 1e6:8.3f} MHz",
+            f"Fmax   {self.fmax_hz / 1e6:8.3f} MHz  ({self.margin:.2f} x clock, seed {self.seed})",
+            "",
+        ]
+        lines += [_layer_line(index, layer) for index, layer in enumerate(self.layers)]
+        lines += ["", f"built in {self.seconds:.0f} s with"]
+        lines += [f"  {name} {version}" for name, version in self.tools.items()]
+        return "\n".join(lines) + "\n"
+
+
+def _layer_line(index: int, layer: dict[str, Any]) -> str:
+    fold = layer["folding"]
+    kind = "fires" if layer["output_bits"] else "readout"
+    return (
+        f"layer {index}: {layer['inputs']} x {layer['outputs']}, T={layer['input_bits']},"
+        f" W={layer['weight_bits']}, A={layer['accumulator_bits']}, {kind};"
+        f" {fold['lanes']} lanes, {fold['slices']} slices, {fold['fire_lanes']} fire lanes,"
+        f" {fold['multiplier']}, {fold['weight_memory']}"
+    )
