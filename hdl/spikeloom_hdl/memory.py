@@ -1,8 +1,9 @@
 """Block RAM: one write port, one synchronous read port, and no logic around it.
 
-Every RAM of the gateware goes through :class:`BlockMemory`. Reading and writing one row in one cycle is
-a fault (asserted), which lets synthesis use the bare block: Amaranth's plain memory promises old data
-in that case, and Yosys then builds about 50 LUTs and 75 flip-flops around every block to keep it.
+Every RAM of the gateware goes through :class:`BlockMemory`. Reading and writing one row in one
+cycle is a fault (asserted), which lets synthesis use the bare block: Amaranth's plain memory
+promises old data in that case, and Yosys then builds about 50 LUTs and 75 flip-flops around every
+block to keep it.
 """
 
 from __future__ import annotations
@@ -137,9 +138,9 @@ class SinglePortMemory(wiring.Component):
 class ColumnMemory(wiring.Component):
     """Several columns side by side: one read gives a row of all, a write goes to one.
 
-    A bare register follows every read port: ``read_data`` (one word a column) is valid two cycles after ``read``.
-    ``hold`` freezes that register. ``write`` has one bit a column; ``write_row`` and ``write_data``
-    are common.
+    A bare register follows every read port: ``read_data`` (one word a column) is valid two cycles
+    after ``read``. ``hold`` freezes that register. ``write`` has one bit a column; ``write_row``
+    and ``write_data`` are common.
 
     columns, rows, bits: shape; bits is the width of one column, at most 32.
     kind: ``block`` or ``spram``.
@@ -194,11 +195,11 @@ _MEMID = re.compile(r'parameter \\MEMID "(.*?)"')
 def relax_collisions(rtlil: str) -> str:
     r"""Tell Yosys that the memories of :class:`BlockMemory` may be used bare.
 
-    In RTLIL text written by Amaranth, sets ``COLLISION_X_MASK`` of the read ports of every memory with
-    the attribute ``no_rw_check`` (transparent ports excepted), and drops its initial zeros, which
-    only slow synthesis down. Drops assertions too, which synthesis cannot map. Renames ``\words[0]`` to
-    ``\words.0``: beside a ``\words`` that name makes Yosys' abc9 fail (YosysHQ/yosys#4349). In Verilog
-    text Yosys reads the attribute itself.
+    In RTLIL text written by Amaranth, sets ``COLLISION_X_MASK`` of the read ports of every memory
+    with the attribute ``no_rw_check`` (transparent ports excepted), and drops its initial zeros,
+    which only slow synthesis down. Drops assertions too, which synthesis cannot map. Renames
+    ``\words[0]`` to ``\words.0``: beside a ``\words`` that name makes Yosys' abc9 fail
+    (YosysHQ/yosys#4349). In Verilog text Yosys reads the attribute itself.
     """
 
     def cell(match: re.Match[str], relaxed: set[str]) -> str:

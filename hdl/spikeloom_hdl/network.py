@@ -21,13 +21,13 @@ LAYER_SHIFT = 26  #: the layer in an address of the load bus
 
 
 class NetworkCore(wiring.Component):
-    """Packed words of a sample in, potentials of the readout out; several samples are inside at once.
+    """Packed words in, potentials of the readout out; several samples are inside at once.
 
     parameters: structure and folding. probe: add the potentials of every layer as outputs.
 
     Members
-    i: words, ``scan`` of the first layer a transfer; the producer pads the last with zeros. ``first``
-        while a sample is partly received drops that part.
+    i: words, ``scan`` of the first layer a transfer; the producer pads the last with zeros.
+        ``first`` while a sample is partly received drops that part.
     o: potentials, ``fire_lanes`` of the last layer a transfer.
     load: memories, while not busy.
     busy: a sample, even a part of one, is inside, or the core is being reset.

@@ -37,6 +37,8 @@ __all__ = ["SimTransport", "build_virtual_board", "main"]
 
 EXACT_BAUD = 3_000_000  #: what the USB bridges of real boards reach
 BUILD_COMMAND = "python -m spikeloom_sim.virtual_board DIR --board BOARD --net NET"
+#: Until then the PLL locks and the board holds itself in reset; a real one has long been on.
+POWER_UP_CYCLES = 4096
 #: Seconds of wall clock without an answer after which a simulated board is given up.
 WALL_LIMIT = 300.0
 _ANSWER = struct.Struct("<QIII")
@@ -94,6 +96,7 @@ class SimTransport:
         except OSError as error:
             raise DeviceError(f"the virtual board in {folder} does not start: {error}") from error
         self.set_baud(DEFAULT_BAUD)
+        self._advance(POWER_UP_CYCLES)
 
     def __enter__(self) -> SimTransport:
         return self
@@ -136,15 +139,19 @@ class SimTransport:
         DeviceError when it ended.
         """
         until = math.ceil(deadline * self.clock_hz)
+        until += until / self.clock_hz < deadline  # now() must reach the deadline, rounded or not
         if not self._received and until > self._cycle:
-            self._send(b"A" + struct.pack("<Q", until))
-            self._cycle, self.lights, self.framing_errors, count = _ANSWER.unpack(
-                self._take(_ANSWER.size)
-            )
-            self._received += self._take(count)
+            self._advance(until)
         data = bytes(self._received)
         self._received.clear()
         return data
+
+    def _advance(self, until: int) -> None:
+        self._send(b"A" + struct.pack("<Q", until))
+        self._cycle, self.lights, self.framing_errors, count = _ANSWER.unpack(
+            self._take(_ANSWER.size)
+        )
+        self._received += self._take(count)
 
     def close(self) -> None:
         """End the simulation."""

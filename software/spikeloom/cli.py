@@ -201,9 +201,14 @@ def build(
         return
     from spikeloom_boards.build import build as build_bitstream
 
-    report = build_bitstream(target, parameters, out_dir=folder, console=console)
-    console.print(report.table())
-    console.print(f"bitstream: {report.bitstream}")
+    report = build_bitstream(
+        target,
+        parameters,
+        out_dir=folder,
+        progress=lambda line: console.print(f"[dim]{line}[/dim]", highlight=False),
+    )
+    console.print(report.to_text(), highlight=False)
+    console.print(f"bitstream: {folder / report.bitstream}")
 
 
 @app.command()

@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spikeloom.hardware.memory_image import memory_image
 from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
 from spikeloom_hdl.network import NetworkCore
 
 
 def oracle(network, words):
-    """The four lines of the contract: v0, p_out of every layer, for one sample."""
+    """The four lines of the contract, in plain integers: v0 of every layer for one sample."""
     trace = []
     p = [int(x) for x in words]
     for op in network.layers:
@@ -25,14 +27,22 @@ def oracle(network, words):
         trace.append(v0)
         if op.threshold is not None:
             top = 2**op.output_bits - 1
-            p = [
-                min(max(v // int(th), 0), top) for v, th in zip(v0, op.threshold, strict=True)
-            ]
+            p = [min(max(v // int(th), 0), top) for v, th in zip(v0, op.threshold, strict=True)]
     return trace
 
 
+def words_into(network, layer, words):
+    """Words at the input of a layer."""
+    if layer == 0:
+        return [int(x) for x in words]
+    op = network.layers[layer - 1]
+    top = 2**op.output_bits - 1
+    v0 = oracle(network, words)[layer - 1]
+    return [min(max(v // int(th), 0), top) for v, th in zip(v0, op.threshold, strict=True)]
+
+
 def random_network(rng, sizes, bits, weight_bits, foldings):
-    """Random integers and parameters that hold them. sizes: neurons; bits: T of every word stream."""
+    """Random integers, and parameters that hold them. bits: T of every word stream."""
     ops, layers = [], []
     for k, folding in enumerate(foldings):
         n_in, n_out = sizes[k], sizes[k + 1]
@@ -41,147 +51,169 @@ def random_network(rng, sizes, bits, weight_bits, foldings):
         weight = rng.integers(-limit, limit + 1, (n_out, n_in))
         bias = rng.integers(-50, 50, n_out)
         reach = np.abs(weight).sum(1) * (2 ** bits[k] - 1) + np.abs(bias)
-        accumulator_bits = int(reach.max()).bit_length() + 1
         threshold = None
         if not last:
             threshold = rng.integers(1, max(2, reach.max() // 2 ** bits[k + 1]), n_out)
             threshold = np.minimum(threshold, 65535)
         ops.append(
             SimpleNamespace(
-                name=f"layer{k}", weight=weight, bias=bias, threshold=threshold,
+                name=f"layer{k}",
+                weight=weight,
+                bias=bias,
+                threshold=threshold,
                 output_bits=0 if last else bits[k + 1],
             )
         )
         layers.append(
             DenseParameters(
-                n_in, n_out, bits[k], 0 if last else bits[k + 1], weight_bits, accumulator_bits,
+                n_in,
+                n_out,
+                bits[k],
+                0 if last else bits[k + 1],
+                weight_bits,
+                int(reach.max()).bit_length() + 1,
                 folding=folding,
             )
         )
     return SimpleNamespace(layers=tuple(ops)), NetworkParameters(tuple(layers))
 
 
-async def load(ctx, core, image):
-    for column, words in image:
-        for row, word in enumerate(words):
-            ctx.set(core.load.address, column.address + row)
-            ctx.set(core.load.data, int(word))
-            ctx.set(core.load.write, 1)
-            await ctx.tick()
-    ctx.set(core.load.write, 0)
-
-
-async def wait_idle(ctx, core):
-    while ctx.get(core.busy):
-        await ctx.tick()
-
-
-async def send(ctx, stream, samples, scan, rng=None):
-    """Send beats; ``rng`` adds random gaps."""
-    for words in samples:
-        words = [int(w) for w in words]
-        words += [0] * (-len(words) % scan)
-        beats = len(words) // scan
-        for beat in range(beats):
-            while rng is not None and rng.random() < 0.4:
-                ctx.set(stream.valid, 0)
-                await ctx.tick()
-            ctx.set(
-                stream.payload,
-                {
-                    "words": words[beat * scan : (beat + 1) * scan],
-                    "first": beat == 0,
-                    "last": beat == beats - 1,
-                },
-            )
-            ctx.set(stream.valid, 1)
-            await ctx.tick().until(stream.ready)
-            ctx.set(stream.valid, 0)
-
-
-async def receive(ctx, stream, transfers, rng=None):
-    """Take transfers; ``rng`` makes ready random. Checks that a stalled payload stays."""
-    rows, held = [], None
-    while len(rows) < transfers:
-        ready = rng is None or rng.random() < 0.5
-        ctx.set(stream.ready, ready)
-        _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
-        if held is not None:
-            assert valid
-            assert payload == held
-        held = payload if valid and not ready else None
-        if valid and ready:
-            rows.append(payload)
-    ctx.set(stream.ready, 0)
-    return rows
-
-
-def run(network, parameters, samples, *, seed=None):
-    """Return potentials of every layer and of the output for each sample, and the counters."""
-    core = NetworkCore(parameters, probe=True)
-    image = memory_image(network, parameters)
-    first, last = parameters.layers[0], parameters.layers[-1]
-    probes = [[] for _ in parameters.layers]
-    result = SimpleNamespace()
-
-    async def producer(ctx):
-        await wait_idle(ctx, core)
-        await load(ctx, core, image)
-        rng = None if seed is None else random.Random(seed)
-        await send(ctx, core.i, samples, first.folding.scan, rng)
-
-    async def consumer(ctx):
-        rng = None if seed is None else random.Random(seed + 1)
-        rows = await receive(ctx, core.o, last.drain_rows * len(samples), rng)
-        result.rows = rows
-        for _ in range(4):
-            await ctx.tick()
-        assert not ctx.get(core.busy)
-        names = parameters.counter_names
-        result.counters = {n: ctx.get(core.counters[k]) for k, n in enumerate(names)}
-
-    async def monitor(ctx):
-        while True:
-            for k in range(len(probes)):
-                valid = getattr(core, f"probe_{k}_valid")
-                values = getattr(core, f"probe_{k}")
-                if ctx.get(valid):
-                    probes[k] += [ctx.get(v) for v in values]
-            await ctx.tick()
-
-    async def timeout(ctx):
-        for _ in range(200_000):
-            await ctx.tick()
-        raise AssertionError("simulation timed out")
-
-    sim = Simulator(core)
-    sim.add_clock(1e-6)
-    sim.add_testbench(producer)
-    sim.add_testbench(consumer)
-    sim.add_testbench(monitor, background=True)
-    sim.add_testbench(timeout, background=True)
-    sim.run()
-    flat = [x for row in result.rows for x in row.potentials]
-    result.logits = _per_sample(flat, last, len(samples))
-    result.probes = [
-        _per_sample(values, layer, len(samples))
-        for values, layer in zip(probes, parameters.layers, strict=True)
-    ]
-    for k, row in enumerate(result.rows):
-        assert row.first == (k % last.drain_rows == 0)
-        assert row.last == (k % last.drain_rows == last.drain_rows - 1)
-    return result
-
-
-def _per_sample(flat, layer, samples):
-    step = layer.drain_rows * layer.folding.fire_lanes
-    assert len(flat) == step * samples
-    return [flat[k * step : k * step + layer.outputs] for k in range(samples)]
-
-
 def random_samples(rng, inputs, bits, count, density=0.4):
     words = rng.integers(0, 2**bits, (count, inputs))
     return words * (rng.random((count, inputs)) < density)
+
+
+class Bench:
+    """A core in the simulator: its memories loaded, testbenches added, a time limit."""
+
+    def __init__(self, network, parameters):
+        self.parameters = parameters
+        self.core = NetworkCore(parameters, probe=True)
+        self.image = memory_image(network, parameters)
+        self.probes = [[] for _ in parameters.layers]
+        self.cycle = 0
+        self.starts, self.ends = [], []
+        self.sim = Simulator(self.core)
+        self.sim.add_clock(1e-6)
+        self.sim.add_testbench(self._monitor, background=True)
+
+    def run(self, *testbenches):
+        for testbench in testbenches:
+            self.sim.add_testbench(testbench)
+        self.sim.run()
+
+    async def _monitor(self, ctx):
+        """Collect the potentials of every layer, and when samples come and go."""
+        core, partial = self.core, False
+        while True:
+            for k, found in enumerate(self.probes):
+                if ctx.get(getattr(core, f"probe_{k}_valid")):
+                    found += [ctx.get(v) for v in getattr(core, f"probe_{k}")]
+            if ctx.get(core.i.valid) and ctx.get(core.i.ready):
+                if not partial:
+                    self.starts.append(self.cycle)
+                partial = not ctx.get(core.i.p.last)
+            if ctx.get(core.o.valid) and ctx.get(core.o.ready) and ctx.get(core.o.p.last):
+                self.ends.append(self.cycle)
+            await ctx.tick()
+            self.cycle += 1
+            assert self.cycle < 100_000, "simulation timed out"
+
+    async def load(self, ctx):
+        core = self.core
+        await ctx.tick().until(~core.busy)
+        ctx.set(core.load.write, 1)
+        for column, words in self.image:
+            for row, word in enumerate(words):
+                ctx.set(core.load.address, column.address + row)
+                ctx.set(core.load.data, int(word))
+                await ctx.tick()
+        ctx.set(core.load.write, 0)
+
+    async def send(self, ctx, samples, seed=None, beats=None):
+        """Send samples, with random gaps if there is a seed; only some beats of each if told."""
+        stream = self.core.i
+        scan = self.parameters.layers[0].folding.scan
+        rng = random.Random(seed)
+        for sample in samples:
+            words = [int(w) for w in sample]
+            words += [0] * (-len(words) % scan)
+            total = len(words) // scan
+            for beat in range(total if beats is None else beats):
+                while seed is not None and rng.random() < 0.4:
+                    await ctx.tick()
+                ctx.set(
+                    stream.payload,
+                    {
+                        "words": words[beat * scan : (beat + 1) * scan],
+                        "first": beat == 0,
+                        "last": beat == total - 1,
+                    },
+                )
+                ctx.set(stream.valid, 1)
+                await ctx.tick().until(stream.ready)
+                ctx.set(stream.valid, 0)
+
+    async def receive(self, ctx, samples, seed=None):
+        """Return logits; checks that a payload stays while stalled, and first and last."""
+        stream, layer = self.core.o, self.parameters.layers[-1]
+        rng = random.Random(seed)
+        logits = []
+        for _ in range(samples):
+            flat = []
+            for row in range(layer.drain_rows):
+                held = None
+                while True:
+                    ready = seed is None or rng.random() < 0.5
+                    ctx.set(stream.ready, ready)
+                    _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
+                    if held is not None:
+                        assert valid
+                        assert payload == held
+                    if valid and ready:
+                        break
+                    held = payload if valid else None
+                assert payload.first == (row == 0)
+                assert payload.last == (row == layer.drain_rows - 1)
+                flat += list(payload.potentials)
+            logits.append(flat[: layer.outputs])
+        ctx.set(stream.ready, 0)
+        return logits
+
+    def potentials(self, layer, samples):
+        """What the probe of a layer saw, one list a sample."""
+        p = self.parameters.layers[layer]
+        step = p.drain_rows * p.folding.fire_lanes
+        flat = self.probes[layer]
+        assert len(flat) == step * samples
+        return [flat[k * step : k * step + p.outputs] for k in range(samples)]
+
+    def counters(self, ctx):
+        names = self.parameters.counter_names
+        return {name: ctx.get(self.core.counters[k]) for k, name in enumerate(names)}
+
+
+def check(network, parameters, samples, seed=None):
+    """Run samples; every potential of every layer must be the oracle's. Returns the bench."""
+    bench = Bench(network, parameters)
+    logits = []
+
+    async def produce(ctx):
+        await bench.load(ctx)
+        await bench.send(ctx, samples, seed)
+
+    async def consume(ctx):
+        logits.extend(await bench.receive(ctx, len(samples), None if seed is None else seed + 1))
+        await ctx.tick().repeat(4)
+        assert not ctx.get(bench.core.busy)
+        bench.counted = bench.counters(ctx)
+
+    bench.run(produce, consume)
+    expected = [oracle(network, words) for words in samples]
+    for k in range(len(parameters.layers)):
+        assert bench.potentials(k, len(samples)) == [trace[k] for trace in expected]
+    assert logits == [trace[-1] for trace in expected]
+    return bench
 
 
 SHAPES = {
@@ -204,8 +236,291 @@ def test_bit_for_bit(shape, seed):
     samples = random_samples(rng, 21, 4, 6)
     samples[2] = 0
     samples[4] = samples[3]
-    result = run(network, parameters, samples, seed=seed)
+    check(network, parameters, samples, seed)
+
+
+@st.composite
+def structures(draw):
+    """Sizes, widths and foldings of two layers."""
+    sizes = [draw(st.integers(1, 20)), draw(st.integers(1, 14)), draw(st.integers(1, 5))]
+    bits = [draw(st.integers(1, 8)), draw(st.integers(1, 5))]
+    foldings = []
+    fire_lanes = draw(st.sampled_from([1, 1, 2, 3]))
+    for layer in range(2):
+        slices = draw(st.sampled_from([1, 1, 2, 3]))
+        step = slices if layer == 0 else slices * fire_lanes
+        fire = fire_lanes if layer == 0 else draw(st.sampled_from([1, 2]))
+        foldings.append(
+            Folding(
+                lanes=fire * draw(st.integers(1, 4)),
+                slices=slices,
+                scan=step * draw(st.integers(1, 3)),
+                fire_lanes=fire,
+                form=draw(st.sampled_from(["packed", "packed", "serial"])),
+            )
+        )
+    return sizes, bits, draw(st.integers(2, 8)), foldings, draw(st.integers(0, 2**31))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, database=None)
+@given(structures())
+def test_random_structures(structure):
+    sizes, bits, weight_bits, foldings, seed = structure
+    rng = np.random.default_rng(seed)
+    network, parameters = random_network(rng, sizes, bits, weight_bits, foldings)
+    samples = random_samples(rng, sizes[0], bits[0], 4, rng.random())
+    check(network, parameters, samples, seed if seed % 2 else None)
+
+
+@pytest.mark.parametrize("form", ["packed", "serial"])
+@pytest.mark.parametrize("slices", [1, 2])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_accumulator_bound(form, slices, bits):
+    """The declared width holds exactly its bound: one more would wrap, and does."""
+    inputs, weight_bits = 9, 8
+    limit = 2 ** (weight_bits - 1) - 1
+    full = inputs * limit * (2**bits - 1)
+    width = full.bit_length() + 1
+    high, low = 2 ** (width - 1) - 1, -(2 ** (width - 1))
+    weight = np.array([[limit] * inputs, [-limit] * inputs, [limit] * inputs])
+    bias = np.array([high - full, low + full, high - full + 1])
+    readout = SimpleNamespace(name="readout", weight=weight, bias=bias, threshold=None)
+    network = SimpleNamespace(layers=(readout,))
+    folding = Folding(lanes=3, scan=2 * slices, slices=slices, form=form)
+    layer = DenseParameters(inputs, 3, bits, 0, weight_bits, width, folding=folding)
+    parameters = NetworkParameters((layer,))
+    bench = Bench(network, parameters)
+    logits = []
+
+    async def produce(ctx):
+        await bench.load(ctx)
+        await bench.send(ctx, [[2**bits - 1] * inputs] * 2)
+
+    async def consume(ctx):
+        logits.extend(await bench.receive(ctx, 2))
+
+    bench.run(produce, consume)
+    assert logits == [[high, low, low]] * 2
+
+
+def test_corner_values_fire():
+    """Potentials at both ends, thresholds 1 and 65535, exact multiples and one below."""
+    inputs, width, bits = 4, 20, 4
+    weight = np.zeros((8, inputs), dtype=int)
+    high, low = 2 ** (width - 1) - 1, -(2 ** (width - 1))
+    bias = np.array([high, low, high, low, 15 * 1000, 15 * 1000 - 1, -1, 0])
+    threshold = np.array([1, 1, 65535, 65535, 1000, 1000, 1, 1])
+    dense = SimpleNamespace(
+        name="dense", weight=weight, bias=bias, threshold=threshold, output_bits=bits
+    )
+    readout = SimpleNamespace(
+        name="readout", weight=np.eye(8, dtype=int), bias=np.zeros(8, dtype=int), threshold=None
+    )
+    network = SimpleNamespace(layers=(dense, readout))
+    parameters = NetworkParameters(
+        (
+            DenseParameters(inputs, 8, 4, bits, 8, width, folding=Folding(4, 1, 4, 2)),
+            DenseParameters(8, 8, bits, 0, 8, 9, folding=Folding(8, 1, 4, 1)),
+        )
+    )
+    check(network, parameters, [[1] * inputs])
+    assert oracle(network, [1] * inputs)[-1] == [15, 0, 8, 0, 15, 14, 0, 0]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_rate(shape, density):
+    """Samples of one kind follow each other in the cycles that the documentation states."""
+    rng = np.random.default_rng(7)
+    outputs = 45 if shape == "groups" else 6
+    folding = Folding(**SHAPES[shape])
+    foldings = [folding, Folding(lanes=5, scan=4, fire_lanes=5)]
+    network, parameters = random_network(rng, (24, outputs, 5), (4, 1), 8, foldings)
+    sample = random_samples(rng, 24, 4, 1, density)[0]
+    bench = check(network, parameters, [sample] * 8)
+
+    def bound(layer):
+        p = parameters.layers[layer]
+        words = words_into(network, layer, sample)
+        events = [w.bit_count() if p.folding.form == "serial" else int(w > 0) for w in words]
+        slices = p.folding.slices
+        e = max(sum(events[s::slices]) for s in range(slices))
+        skew = bench.core.layers[layer].potentials.skew
+        return p.passes * (e + 1), p.beats, p.drain_rows + p.passes * skew
+
+    interval = bench.ends[-1] - bench.ends[-2]
+    bounds = [bound(0), bound(1)]
+    worst = max(max(b) for b in bounds)
+    assert interval <= worst
+    if bounds[0][0] == worst:  # the multipliers never idle
+        assert interval == worst
+
+
+def test_counters():
+    """Cycles, samples, stalls, starved, occupancy, words and spikes: each against the monitor."""
+    rng = np.random.default_rng(3)
+    foldings = [Folding(lanes=3, scan=4, slices=2), Folding(lanes=5, scan=4, form="serial")]
+    network, parameters = random_network(rng, (21, 6, 5), (4, 3), 8, foldings)
+    samples = random_samples(rng, 21, 4, 5)
+    bench = check(network, parameters, samples, seed=11)
+    counted = bench.counted
+    assert counted["samples"] == 5
+    latencies = [end - start for start, end in zip(bench.starts, bench.ends, strict=True)]
+    assert counted["occupancy"] == sum(latencies)
+    inside = set()
+    for start, end in zip(bench.starts, bench.ends, strict=True):
+        inside |= set(range(start + 1, end + 1))
+    assert counted["cycles"] == len(inside)
+    assert 0 < counted["stalls"] < counted["cycles"]
+    assert 0 < counted["starved"] < counted["cycles"]
+    for layer in range(2):
+        words = [w for sample in samples for w in words_into(network, layer, sample)]
+        assert counted[f"events_{layer}"] == sum(w > 0 for w in words)
+        assert counted[f"spikes_{layer}"] == sum(w.bit_count() for w in words)
+
+
+def test_counters_never_starved_nor_stalled():
+    rng = np.random.default_rng(3)
+    foldings = [Folding(lanes=3, scan=4), Folding(lanes=5, scan=4)]
+    network, parameters = random_network(rng, (21, 6, 5), (4, 3), 8, foldings)
+    bench = Bench(network, parameters)
+    samples = random_samples(rng, 21, 4, 4)
+
+    async def produce(ctx):
+        await bench.load(ctx)
+        await bench.send(ctx, samples)
+
+    async def consume(ctx):
+        core = bench.core
+        await bench.receive(ctx, 3)
+        counted = bench.counters(ctx)
+        assert counted["stalls"] == 0
+        ctx.set(core.clear_counters, 1)
+        await ctx.tick()
+        ctx.set(core.clear_counters, 0)
+        assert set(bench.counters(ctx).values()) == {0}
+        await bench.receive(ctx, 1)
+        assert bench.counters(ctx)["cycles"] > 0
+
+    bench.run(produce, consume)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3, 9, 20, 33, 47, 60, 71, 90, 130, 200])
+@pytest.mark.parametrize("form", ["packed", "serial"])
+def test_abort(delay, form):
+    """Abort at any time: the core comes back empty, with its weights, and computes right."""
+    rng = np.random.default_rng(9)
+    foldings = [Folding(3, 2, 4, form=form), Folding(lanes=5, scan=4)]
+    network, parameters = random_network(rng, (21, 6, 5), (4, 3), 8, foldings)
+    samples = random_samples(rng, 21, 4, 3)
+    bench = Bench(network, parameters)
+    core = bench.core
+
+    async def main(ctx):
+        await bench.load(ctx)
+        ctx.set(core.o.ready, delay % 2)
+        for _ in range(delay):  # samples one after another, as fast as they go in
+            scan = parameters.layers[0].folding.scan
+            ctx.set(
+                core.i.payload,
+                {
+                    "words": [int(w) for w in samples[0][:scan]],
+                    "first": main.beat == 0,
+                    "last": main.beat == parameters.layers[0].beats - 1,
+                },
+            )
+            ctx.set(core.i.valid, 1)
+            _, _, ready = await ctx.tick().sample(core.i.ready)
+            if ready:
+                main.beat = (main.beat + 1) % parameters.layers[0].beats
+        ctx.set(core.i.valid, 0)
+        ctx.set(core.abort, 1)
+        await ctx.tick()
+        ctx.set(core.abort, 0)
+        ctx.set(core.o.ready, 1)
+        await ctx.tick().until(~core.busy)
+        assert not ctx.get(core.o.valid)
+        for found in bench.probes:
+            found.clear()
+
+    async def consume(ctx):
+        await ctx.tick().until(core.abort)
+        await ctx.tick().until(~core.busy)
+        await ctx.tick()
+        consume.logits = await bench.receive(ctx, len(samples))
+
+    async def resume(ctx):
+        await main(ctx)
+        await bench.send(ctx, samples)
+
+    main.beat = 0
+    bench.run(resume, consume)
     expected = [oracle(network, words) for words in samples]
-    for k in range(len(parameters.layers)):
-        assert result.probes[k] == [trace[k] for trace in expected]
-    assert result.logits == [trace[-1] for trace in expected]
+    assert consume.logits == [trace[-1] for trace in expected]
+    assert bench.potentials(0, 3) == [trace[0] for trace in expected]
+
+
+def test_first_drops_a_partial_sample():
+    rng = np.random.default_rng(13)
+    foldings = [Folding(lanes=3, scan=4, slices=2), Folding(lanes=5, scan=4)]
+    network, parameters = random_network(rng, (21, 6, 5), (4, 3), 8, foldings)
+    samples = random_samples(rng, 21, 4, 4, density=0.9)
+    bench = Bench(network, parameters)
+
+    async def produce(ctx):
+        await bench.load(ctx)
+        await bench.send(ctx, samples[:1])
+        await bench.send(ctx, samples[1:2], beats=3)
+        await bench.send(ctx, samples[2:3], beats=1)
+        await bench.send(ctx, samples[3:])
+
+    async def consume(ctx):
+        consume.logits = await bench.receive(ctx, 2)
+        await ctx.tick().repeat(2)
+        assert not ctx.get(bench.core.busy)
+        assert bench.counters(ctx)["samples"] == 2
+
+    bench.run(produce, consume)
+    assert consume.logits == [oracle(network, samples[k])[-1] for k in (0, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_memories_read_back(shape):
+    """Every word comes back, in order, with a read a cycle, and again after samples have run."""
+    rng = np.random.default_rng(5)
+    outputs = 45 if shape == "groups" else 6
+    foldings = [Folding(**SHAPES[shape]), Folding(lanes=5, scan=4, fire_lanes=1)]
+    network, parameters = random_network(rng, (21, outputs, 5), (4, 3), 8, foldings)
+    bench = Bench(network, parameters)
+    core = bench.core
+    cells = [(c.address + row, int(w)) for c, words in bench.image for row, w in enumerate(words)]
+    found = []
+
+    async def read_all(ctx):
+        for address, _ in cells:
+            ctx.set(core.load.address, address)
+            ctx.set(core.load.read, 1)
+            await ctx.tick()
+        ctx.set(core.load.read, 0)
+        await ctx.tick().repeat(20)
+
+    async def main(ctx):
+        await bench.load(ctx)
+        await read_all(ctx)
+        assert found == [word for _, word in cells]
+        found.clear()
+        for _ in range(2):
+            await bench.send(ctx, [[15] * 21])
+            assert await bench.receive(ctx, 1) == [oracle(network, [15] * 21)[-1]]
+            await ctx.tick().until(~core.busy)
+        await read_all(ctx)
+        assert found == [word for _, word in cells]
+
+    async def listen(ctx):
+        while True:
+            _, _, valid, word = await ctx.tick().sample(core.load.read_valid, core.load.read_data)
+            if valid:
+                found.append(word)
+
+    bench.sim.add_testbench(listen, background=True)
+    bench.run(main)

@@ -52,6 +52,14 @@ def run(layers: list[tuple[list[list[int]], list[int], list[int] | None, int]], 
     return result
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small matrices: more threads only wait for each other when tests run in parallel."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def oracle() -> SimpleNamespace:
     return SimpleNamespace(accumulate=accumulate, fire_spikes=fire_spikes, word=word, run=run)

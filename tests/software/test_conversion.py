@@ -152,7 +152,9 @@ def test_bias_correction_keeps_the_mean():
     assert float((off - exact).abs().max()) > 1e-3
 
 
-def test_dead_and_constant_channels_are_pruned_without_a_trace():
+@pytest.mark.parametrize("bias_correction", [True, False])
+@pytest.mark.parametrize("steps", [2, 8])
+def test_dead_and_constant_channels_are_pruned_without_a_trace(steps, bias_correction):
     model = nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
     first, second = model[0], model[2]
     with torch.no_grad():
@@ -163,13 +165,14 @@ def test_dead_and_constant_channels_are_pruned_without_a_trace():
         second.weight[4] = 0  # fed by pruned and constant channels only
         second.weight[4, 2] = 1.5
     x = torch.rand(500, 12)
-    snn = sl.convert(model, x, steps=8)
+    snn = sl.convert(model, x, steps=steps, bias_correction=bias_correction)
     report = snn.report()
     assert set(report[1].pruned) >= {1, 2, 3}
     assert 4 in report[2].pruned
     with torch.no_grad():
         y, exact = snn(x), model(x)
-    torch.testing.assert_close(y, exact, rtol=0.03, atol=0.03)
+    tolerance = 0.03 if steps == 8 else 0.3
+    torch.testing.assert_close(y, exact, rtol=tolerance, atol=tolerance)
     net = sl.lower(snn)
     images = (x * 255).round().to(torch.uint8)
     words = net.trace(images)[0].words
@@ -180,7 +183,7 @@ def test_dead_and_constant_channels_are_pruned_without_a_trace():
     for c in (1, 2, 3):
         assert (op.weight[c].any(), int(op.threshold[c]), int(op.bias[c])) == (False, 1, -1)
     twin = torch.from_numpy(net.run(images) * net.layers[-1].logit_scale)  # type: ignore
-    torch.testing.assert_close(twin, exact.double(), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(twin, exact.double(), rtol=2 * tolerance, atol=2 * tolerance)
 
 
 def test_report_describes_every_edge():

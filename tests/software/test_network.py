@@ -252,6 +252,14 @@ def test_least_value_of_the_width_is_allowed():
         Network([one_more], (1,)).check_accumulators()
 
 
+def test_greatest_value_of_the_width_is_allowed():
+    op = readout(weight=[[1]], bias=[0], input_bits=8, accumulator_bits=9)
+    Network([op], (1,)).check_accumulators()  # reaches 255 exactly
+    one_more = dataclasses.replace(op, bias=np.array([1]))
+    with pytest.raises(AccumulatorOverflowError):
+        Network([one_more], (1,)).check_accumulators()
+
+
 def test_parameters_follow_the_layers():
     parameters = small().parameters([Folding(), Folding(lanes=4)])
     first, last = parameters.layers

@@ -24,7 +24,8 @@ def near_ties(theta: float, steps: int, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("theta", [0.25, 0.1, 1 / 3, 0.7, 1e-3, 3.0])
 @pytest.mark.parametrize("steps", [1, 2, 4, 8, 12])
 def test_parallel_equals_serial_equals_exact_arithmetic(steps, theta, dtype):
-    neuron = SpikePack(steps, theta).to(dtype)
+    neuron = SpikePack(steps, theta)
+    neuron.threshold = torch.tensor(theta, dtype=dtype)  # all its bits, or no multiple is rounded
     v = near_ties(float(neuron.threshold), steps, dtype)
     exact_theta = Fraction(float(neuron.threshold))
     expected = [min(max(floor(Fraction(x) / exact_theta), 0), 2**steps - 1) for x in v.tolist()]

@@ -18,9 +18,9 @@ __all__ = ["Dense"]
 class Dense(wiring.Component):
     """clip(floor((W p + B) / theta), 0, 2^T - 1) of every neuron, T = ``output_bits``.
 
-    Rate and members are those of :class:`~spikeloom_hdl.layers.potentials.Potentials`, with words at ``o``,
-    ``output_bits`` cycles later. ``probe_valid`` marks the cycle in which the potentials ``probe``
-    of a transfer go into the fire stage, once each.
+    Rate and members are those of :class:`~spikeloom_hdl.layers.potentials.Potentials`, with words
+    at ``o``, ``output_bits`` cycles later. ``probe_valid`` marks the cycle in which the potentials
+    ``probe`` of a transfer go into the fire stage, once each.
 
     Raises ValueError for parameters of a readout.
     """
@@ -64,8 +64,9 @@ class Dense(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), potentials.i)
         wiring.connect(m, wiring.flipped(self.load), potentials.load)
         wiring.connect(m, potentials.o, fire.i)
-        # cut the path of `ready` here, where words are narrow: behind it thousands of registers stall
-        m.submodules.skid = ResetInserter(potentials.resetting)(skid := Skid(self.o.payload.shape()))
+        # `ready` is cut here, where words are narrow: behind it, thousands of registers stall
+        skid = Skid(self.o.payload.shape())
+        m.submodules.skid = ResetInserter(potentials.resetting)(skid)
         wiring.connect(m, fire.o, skid.i)
         wiring.connect(m, skid.o, wiring.flipped(self.o))
         m.d.comb += [

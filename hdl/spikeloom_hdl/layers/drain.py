@@ -13,10 +13,11 @@ __all__ = ["Drain"]
 class Drain(wiring.Component):
     """Shift register of all lanes; ``fire_lanes`` potentials leave a cycle.
 
-    Members: ``potentials`` are loaded group by group with ``copy``; ``finish``, with the copy of the last
-    group, starts the pass out, ``finish_last`` the last one of the sample, of which only the rows with
-    neurons leave. ``valid``, ``head``, ``first``, ``last``: what leaves with ``take``. ``done``: with
-    the last ``take`` of a pass. A pass must be done before the next is copied.
+    Members: ``potentials`` are loaded group by group with ``copy``; ``finish``, with the copy of
+    the last group, starts the pass out, ``finish_last`` the last one of the sample, of which only
+    the rows with neurons leave. ``valid``, ``head``, ``first``, ``last``: what leaves with
+    ``take``. ``done``: with the last ``take`` of a pass. A pass must be done before the next is
+    copied.
 
     group_lanes: number of lanes of each group.
     """
@@ -71,7 +72,10 @@ class Drain(wiring.Component):
             self.done.eq(self.take & one),
         ]
         with m.If(self.finish):
-            m.d.sync += [left.eq(Mux(self.finish_last, rows_last, rows)), is_last.eq(self.finish_last)]
+            m.d.sync += [
+                left.eq(Mux(self.finish_last, rows_last, rows)),
+                is_last.eq(self.finish_last),
+            ]
         with m.Elif(self.take):
             m.d.sync += left.eq(left - 1)
         with m.If(self.take):

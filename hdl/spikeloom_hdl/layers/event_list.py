@@ -38,18 +38,18 @@ class EventList(wiring.Component):
 
     Two banks: a sample is stored in one while the other is replayed ``passes`` times. The replay is
     prefetched, so that every cycle gives an event: a non-zero word (packed form) or one set bit of
-    it (serial form). After the last event of a pass comes its token, a cycle of its own that lasts until
-    ``proceed``. A pass takes as many cycles as it has events, plus one.
+    it (serial form). After the last event of a pass comes its token, a cycle of its own that lasts
+    until ``proceed``. A pass takes as many cycles as it has events, plus one.
 
     beats: transfers of a sample. words: words of this slice in a transfer. bits: width of a word.
     passes: replays of a sample. serial: walk the bits of a word.
 
-    Members (writing): ``store`` writes ``words`` of transfer ``beat`` to ``bank``; ``first`` starts a
-    sample over, ``last`` closes it; ``full`` has a bit for each bank that is not yet replayed.
+    Members (writing): ``store`` writes ``words`` of transfer ``beat`` to ``bank``; ``first`` starts
+    a sample over, ``last`` closes it; ``full`` has a bit for each bank that is not yet replayed.
     Members (reading): ``event`` with ``row`` (beat * words + position), ``word`` (zero without an
-    event; one set bit in the serial form) and ``fetch`` (first event of this row);
-    ``token`` with ``token_last`` (the sample's last pass); ``proceed`` takes the token.
-    ``first_pass``: the event is one of the sample's first pass.
+    event; one set bit in the serial form) and ``fetch`` (first event of this row); ``token`` with
+    ``token_last`` (the sample's last pass); ``proceed`` takes the token. ``first_pass``: the event
+    is one of the sample's first pass.
     """
 
     def __init__(self, *, beats: int, words: int, bits: int, passes: int, serial: bool = False):
@@ -128,7 +128,7 @@ class EventList(wiring.Component):
                         with m.If(a_bank == b):
                             m.d.sync += self.full[b].eq(0)
 
-        # --- stages B (output of the RAM), C (the bare register after it), D (the entry being walked)
+        # --- stages B (output of the RAM), C (the bare register after it), D (the entry walked)
         flags = data.StructLayout({"token": 1, "first": 1, "last": 1})
         b_valid, c_valid, d_valid = Signal(), Signal(), Signal()
         b = Signal(flags, reset_less=True)

@@ -15,9 +15,10 @@ __all__ = ["NeuronRows"]
 class NeuronRows(wiring.Component):
     """Gives row 0, 1, ... of a layer's biases (and thresholds, if it fires), over and over.
 
-    Members: ``valid`` with ``bias`` and ``threshold``, next row with ``take``. Loading: ``write_bias``
-    and ``write_threshold`` have one bit a column; ``load_read`` reads ``load_row`` of all columns,
-    which stand in ``bias`` and ``threshold`` two cycles later. Both start over at row 0.
+    Members: ``valid`` with ``bias`` and ``threshold``, next row with ``take``. Loading:
+    ``write_bias`` and ``write_threshold`` have one bit a column; ``load_read`` reads ``load_row``
+    of all columns, which stand in ``bias`` and ``threshold`` two cycles later. Both start over at
+    row 0.
     """
 
     def __init__(self, parameters: DenseParameters):

@@ -30,18 +30,20 @@ GROUP_LANES = 16
 class Potentials(wiring.Component):
     """v0 of every neuron of a layer: bias plus the sum of weight times word over non-zero words.
 
-    A sample is scanned into event lists, one a fan-in slice; these are replayed once a pass of ``lanes``
-    neurons. Rows, words and tokens travel through groups of lanes one after another, a register a
-    group, so that nothing is broadcast further than a group; what is read back through the load bus
-    comes along. A pass ends with a token that hands the accumulators to the drain and clears them.
+    A sample is scanned into event lists, one a fan-in slice; these are replayed once a pass of
+    ``lanes`` neurons. Rows, words and tokens travel through groups of lanes one after another, a
+    register a group, so that nothing is broadcast further than a group; what is read back through
+    the load bus comes along. A pass ends with a token that hands the accumulators to the drain and
+    clears them.
 
     Timing, with e events in the fullest slice (set bits in the serial form): a pass takes e + 1
     cycles, so samples that follow each other take at most
     max(passes * (e + 1), beats, drain_rows + passes * (``skew`` + 2)) cycles each.
 
-    Members: ``i``; ``o``, potentials (with thresholds, if the layer fires); ``load``, of which the layer bits
-    are not looked at; ``abort`` drops everything inside; ``resetting`` while that (or reset) lasts, with ``i``
-    not ready; ``events`` and ``spikes`` count non-zero words and set bits, each word once a sample.
+    Members: ``i``; ``o``, potentials (with thresholds, if the layer fires); ``load``, of which the
+    layer bits are not looked at; ``abort`` drops everything inside; ``resetting`` while that (or
+    reset) lasts, with ``i`` not ready; ``events`` and ``spikes`` count non-zero words and set bits,
+    each word once a sample.
     """
 
     def __init__(self, parameters: DenseParameters):

@@ -16,9 +16,9 @@ __all__ = ["Readout"]
 class Readout(wiring.Component):
     """W p + B of every class, ``fire_lanes`` potentials a transfer.
 
-    Rate and members are those of :class:`~spikeloom_hdl.layers.potentials.Potentials`; lanes without a class, in
-    the last transfer, give what their bias memory holds (0). ``probe_valid`` marks the cycle in which ``probe``
-    leaves, once each.
+    Rate and members are those of :class:`~spikeloom_hdl.layers.potentials.Potentials`; lanes
+    without a class, in the last transfer, give what their bias memory holds (0). ``probe_valid``
+    marks the cycle in which ``probe`` leaves, once each.
 
     Raises ValueError for parameters of a layer that fires.
     """

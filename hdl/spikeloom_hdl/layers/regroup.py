@@ -14,8 +14,8 @@ __all__ = ["Regroup"]
 class Regroup(wiring.Component):
     """From ``lanes_in`` words a transfer to ``lanes_out``, a multiple; zero padded at the last.
 
-    Latency: one cycle after the last word of a beat (none if the widths are equal). Rate: a transfer
-    in a cycle.
+    Latency: one cycle after the last word of a beat (none if the widths are equal). Rate: a
+    transfer in a cycle.
     """
 
     def __init__(self, *, lanes_in: int, lanes_out: int, bits: int):

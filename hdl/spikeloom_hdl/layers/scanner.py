@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Assert, Cat, Format, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from spikeloom.hardware.parameters import DenseParameters
 
 from spikeloom_hdl.layers.event_list import EventList
@@ -15,10 +15,10 @@ __all__ = ["Scanner"]
 
 
 class Scanner(wiring.Component):
-    """Takes ``scan`` words a cycle; ready while a bank is free. ``i.p.first`` drops a partial sample.
+    """Takes ``scan`` words a cycle, ready while a bank is free; ``first`` drops a partial sample.
 
-    Members: ``i``; ``lists``, the event lists of the slices (submodules whose reading side belongs to the
-    emitter).
+    Members: ``i``; ``lists``, the event lists of the slices (submodules whose reading side belongs
+    to the emitter).
     """
 
     def __init__(self, parameters: DenseParameters):

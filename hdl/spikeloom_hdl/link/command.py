@@ -140,16 +140,17 @@ class CommandProcessor(wiring.Component):
             m.d.sync += word.eq(first | count << 8)
             answer(Reply.DATA)
 
-        # A new rate of the line holds only if a sound frame comes at it in time.
+        # A new rate of the line holds only if two new frames come at it in time: the host sends
+        # the second when it has heard the answer to the first, so both directions work.
         confirmed_period = Signal(PERIOD_BITS, init=self.period.init)
-        trial, ticks = Signal(), Signal(range(REVERT_TICKS))
+        trial, heard, ticks = Signal(), Signal(), Signal(range(REVERT_TICKS))
         confirm = Signal()
         with m.If(trial & self.tick):
             m.d.sync += ticks.eq(ticks + 1)
             with m.If(ticks == REVERT_TICKS - 1):
                 m.d.sync += [trial.eq(0), self.period.eq(confirmed_period)]
         with m.If(confirm):
-            m.d.sync += trial.eq(0)
+            m.d.sync += [heard.eq(1), trial.eq(trial & ~heard)]
 
         with m.FSM():
             with m.State("Idle"):
@@ -197,11 +198,11 @@ class CommandProcessor(wiring.Component):
                         m.d.sync += [session.eq(1), self.next_seq.eq(1), self.error.eq(0)]
                     answer_registers(0, len(IDENTITY))
                 with m.Elif(same & session):
-                    m.d.comb += confirm.eq(1)
                     with m.If(ahead != 0):
                         m.d.comb += [self.repeated.eq(ahead[7]), self.early.eq(~ahead[7])]
                         m.d.sync += early.eq(early | ~ahead[7])
                     with m.Else():
+                        m.d.comb += confirm.eq(1)
                         m.d.sync += [self.next_seq.eq(self.next_seq + 1), acked.eq(received)]
                         # What the host has is not sent again, even if it asked for it before.
                         with m.If((self.sent - received)[7]):
@@ -343,6 +344,7 @@ class CommandProcessor(wiring.Component):
                         confirmed_period.eq(self.period),
                         self.period.eq(word),
                         trial.eq(1),
+                        heard.eq(0),
                         ticks.eq(0),
                     ]
                 with m.Else():

@@ -21,7 +21,8 @@ class FrameReceiver(wiring.Component):
 
     ``o`` gives the bytes of the oldest frame; ``release`` (one cycle) gives its room back, read or
     not, and goes on to the next. ``damaged`` and ``overrun`` pulse for every frame that is thrown
-    away. Bytes come at most every ninth cycle (a line takes ten for one). Raises ValueError unless ``frames`` is a power of two, 2..128.
+    away. Bytes come at most every ninth cycle (a line takes ten for one).
+    Raises ValueError unless ``frames`` is a power of two, 2..128.
     """
 
     def __init__(self, *, frames: int = 2):

@@ -28,10 +28,10 @@ class Accumulate(wiring.Component):
     """``lanes`` membrane potentials without bias: v += w * p, for one event of each slice a cycle.
 
     A cycle's events are ``words`` (unsigned, one a slice, zero where a slice has no event) and
-    ``weights`` (two's complement, one a lane of each slice). They are added to ``potentials``, which
-    wrap modulo 2^accumulator_bits, after ``latency`` + 1 cycles. ``clear`` is early by none of
-    them: it acts in the cycle after it, and drops what would be added then.
-    ``potentials`` hold the sum in the cycle of ``clear``.
+    ``weights`` (two's complement, one a lane of each slice). They are added to ``potentials``,
+    which wrap modulo 2^accumulator_bits, after ``latency`` + 1 cycles. ``clear`` is early by none
+    of them: it acts in the cycle after it, and drops what would be added then. ``potentials`` hold
+    the sum in the cycle of ``clear``.
 
     form: in ``serial`` a word has at most one bit set, and the weight is shifted, not multiplied.
     multiplier: what multiplies in the packed form.
@@ -54,10 +54,11 @@ class Accumulate(wiring.Component):
         self.kind = "shift" if form == "serial" else multiplier
         if self.kind == "sb_mac16" and weight_bits + input_bits + 1 > 32:
             raise ValueError("an SB_MAC16 multiplies 16 by 16 bits")
+        row = data.ArrayLayout(signed(weight_bits), lanes)
         super().__init__(
             {
                 "words": In(data.ArrayLayout(unsigned(input_bits), slices)),
-                "weights": In(data.ArrayLayout(data.ArrayLayout(signed(weight_bits), lanes), slices)),
+                "weights": In(data.ArrayLayout(row, slices)),
                 "clear": In(1),
                 "potentials": Out(data.ArrayLayout(signed(accumulator_bits), lanes)),
             }
@@ -73,7 +74,7 @@ class Accumulate(wiring.Component):
 
     @property
     def _splits(self) -> bool:
-        """Whether a product in LUTs is made of two halves, registered: a wide one takes too long."""
+        """Whether a product in LUTs is the sum of two halves: a wide one takes too long."""
         return self.kind == "lut" and self.input_bits > 4
 
     def elaborate(self, platform: object) -> Module:

@@ -155,6 +155,14 @@ class Device:
         finally:
             self._link.transport.close()
 
+    def now(self) -> float:
+        """Return the transport's time in seconds; of a simulated board, the device's own."""
+        return self._link.transport.now()
+
+    def set_baud(self, baud: int) -> None:
+        """Change the line rate, up or down; DeviceError if the board's clock cannot make it."""
+        self._raise_rate(baud)
+
     # What it is
 
     @property

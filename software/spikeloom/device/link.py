@@ -136,18 +136,24 @@ class Link:
         else:
             return False
         self._set_baud(baud)
-        seq = self.send(Command.POLL, protocol.words_payload(0))
+        # The board keeps the rate at the second new frame that it hears. The second is sent when
+        # the answer to the first has come: so both directions work.
+        seq, heard = self.send(Command.POLL, protocol.words_payload(0)), 0
         for rate, patience in ((baud, 0.1), (old, 0.3), (baud, 0.3), (old, self.timeout)):
             if rate != self.baud:
                 self._read(self.transport.now() + 0.15)  # by then the board is back
                 self._set_baud(rate)
                 self._repeat()
             try:
-                self._wait(
-                    lambda seq=seq: self._is_acked(seq),
-                    f"a confirmation at {rate} baud",
-                    patience + self._patience(64),
-                )
+                while heard < 2:
+                    self._wait(
+                        lambda seq=seq: self._is_acked(seq),
+                        f"a confirmation at {rate} baud",
+                        patience + self._patience(64),
+                    )
+                    heard += 1
+                    if heard < 2:
+                        seq = self.send(Command.POLL, protocol.words_payload(0))
             except LinkTimeoutError:
                 continue
             return rate == baud
