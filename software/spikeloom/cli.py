@@ -3,6 +3,7 @@ gates, boards and simulations, and imports each only when a command needs it."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,35 +108,26 @@ def inspect(net: NetArgument) -> None:
 
     network = open_network(net)
     table = Table(title=f"{net}: input {network.input_shape}, {network.input_bits}-bit words")
-    for name in (
-        "layer",
-        "shape",
-        "T in",
-        "T out",
-        "weights",
-        "accumulator",
-        "threshold",
-        "pruned",
-        "zero weights",
-    ):
-        table.add_column(name, justify="left" if name == "layer" else "right")
+    head = ("layer", "shape", "T", "weights", "v", "threshold", "pruned", "clipped")
+    for name in head:
+        table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
+    lowered = {entry["name"]: entry for entry in json.loads(network.metadata.get("lowering", "[]"))}
     for layer in network.layers:
-        theta = layer.threshold
-        dead = int((np.abs(layer.weight).max(axis=1) == 0).sum())
+        theta, entry = layer.threshold, lowered.get(layer.name, {})
         table.add_row(
             layer.name,
-            f"{layer.weight.shape[1]} > {layer.weight.shape[0]}",
-            str(layer.input_bits),
-            str(layer.output_bits) if layer.output_bits else "readout",
+            f"{layer.inputs} > {layer.outputs}",
+            f"{layer.input_bits} > {layer.output_bits or 'readout'}",
             f"{layer.weight_bits} bit",
             f"{layer.accumulator_bits} bit",
             "" if theta is None else f"{int(theta.min())}..{int(theta.max())}",
-            str(dead),
-            f"{100 * float((layer.weight == 0).mean()):.0f} %",
+            str(entry.get("pruned", "")),
+            str(entry.get("clipped", "")),
         )
     console.print(table)
     for key, value in network.metadata.items():
-        console.print(f"[dim]{key}: {value}[/dim]")
+        if key != "lowering":
+            console.print(f"[dim]{key}: {value}[/dim]")
 
 
 @app.command()
@@ -274,15 +266,20 @@ def doctor() -> None:
     from spikeloom_boards.doctor import doctor_rows
 
     table = Table(title="tools")
-    for name in ("tool", "where", "version", "ok", "what to do"):
+    for name in ("tool", "where", "version", "ok, or what to do"):
         table.add_column(name, overflow="fold")
-    rows = doctor_rows()
-    for row in rows:
-        mark = "[green]ok[/green]" if row.ok else "[red]missing[/red]"
-        table.add_row(row.tool, row.where, row.version, mark, row.advice)
+    for row in doctor_rows():
+        verdict = "[green]ok[/green]" if row.ok else f"[red]{row.advice}[/red]"
+        table.add_row(row.tool, _short(row.where), row.version, verdict)
     console.print(table)
-    if any(row.required and not row.ok for row in rows):
-        raise ToolError("a required tool is missing: see the table")
+
+
+def _short(where: str) -> str:
+    """A path without the part that is this Python's own installation."""
+    _, packages, inside = where.rpartition("site-packages")
+    if packages:
+        return inside.strip("/") or "package"
+    return where.removeprefix(f"{sys.prefix}/")
 
 
 def main(arguments: list[str] | None = None) -> None:
