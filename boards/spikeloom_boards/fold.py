@@ -8,7 +8,7 @@ gateware (measured once, see :func:`cost`), with a reserve for the link.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,10 @@ INPUT_DENSITY, HIDDEN_DENSITY = 0.25, 0.5
 LUT_SHARE = {"ecp5": 0.75, "ice40": 0.97}
 
 #: LUTs and block RAMs of everything that is not a layer: link, buffers, registers, reset
-LINK_LUTS, LINK_BLOCKS = 1800, 6
+LINK_LUTS, LINK_BLOCKS = 2200, 8
+
+#: rows up to which synthesis makes a memory of an ECP5 from LUTs
+LUT_RAM_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ def _blocks(depth: int, width: int, resources: Resources) -> int:
 
 
 def cost(layer: DenseParameters, resources: Resources) -> Cost:
-    """Estimate what a layer takes; memories and multipliers are exact, LUTs are a fit."""
+    """Estimate what a layer takes; memories and multipliers are exact, LUTs are a fit.
+
+    The fit is to what synthesis makes of layers of 784 x 128 and 128 x 10 on both families.
+    """
     f = layer.folding
     a, t, w = layer.accumulator_bits, layer.input_bits, layer.weight_bits
     lanes = f.lanes * f.slices
@@ -79,13 +85,20 @@ def cost(layer: DenseParameters, resources: Resources) -> Cost:
     index = max(1, (layer.beats - 1).bit_length())
     entry = index + f.scan // f.slices * (1 + t)
     blocks += f.slices * _blocks(2 << index, entry, resources)
-    blocks += f.fire_lanes * _blocks(layer.drain_rows, a, resources)
-    if layer.fires:
-        blocks += f.fire_lanes * _blocks(layer.drain_rows, layer.threshold_bits, resources)
-    on_cells = f.form == "packed" and f.multiplier != "lut"
-    luts = 150 + lanes * (2 * a if on_cells else 2 * a + t * w)
-    luts += f.fire_lanes * (a + layer.output_bits * (max(a, layer.threshold_bits + 8) + 4))
-    return Cost(luts, blocks, lanes if on_cells else 0, spram)
+    per_neuron = (a, layer.threshold_bits) if layer.fires else (a,)
+    luts = 0
+    for bits in per_neuron:
+        if resources.multiplier == "mult18x18d" and layer.drain_rows <= LUT_RAM_ROWS:
+            luts += f.fire_lanes * bits * _ceil_div(layer.drain_rows, 16)
+        else:
+            blocks += f.fire_lanes * _blocks(layer.drain_rows, bits, resources)
+    multiply = 0 if f.multiplier != "lut" else 2 * w if f.form == "serial" else w * (t + 2)
+    accumulate = 0 if f.multiplier == "sb_mac16" else a + (f.slices - 1) * (w + t)
+    luts += 250 + f.slices * (40 + f.scan // f.slices * (2 * t + 4)) + 32 * columns
+    luts += f.lanes * (accumulate + f.slices * multiply + a)
+    luts += f.fire_lanes * (a + layer.output_bits * (2 * max(a, layer.threshold_bits) + 4))
+    cells = lanes if f.form == "packed" and f.multiplier != "lut" else 0
+    return Cost(luts, blocks, cells, spram)
 
 
 def cycles(layer: DenseParameters, density: float) -> float:
@@ -102,9 +115,13 @@ def unfolded(network: Network) -> NetworkParameters:
     return network.parameters([Folding(lanes=op.weight.shape[0]) for op in network.layers])
 
 
-def _lanes(outputs: int) -> Iterable[int]:
-    """Numbers of lanes worth trying: those that leave no lane idle in the last pass, about."""
-    return sorted({_ceil_div(outputs, passes) for passes in range(1, outputs + 1)})
+def _lanes(outputs: int, *, step: int = 1) -> Iterable[int]:
+    """Numbers of lanes worth trying: those that leave few idle in the last pass.
+
+    More than ``step`` are rounded up to a multiple of it, so that ``step`` can fire at once.
+    """
+    lanes = {_ceil_div(outputs, passes) for passes in range(1, outputs + 1)}
+    return sorted({n if n <= step else _ceil_div(n, step) * step for n in lanes})
 
 
 def _options(layer: DenseParameters, candidates: Iterable[Folding]) -> list[DenseParameters]:
@@ -169,7 +186,26 @@ def _search(
             # nothing is gained by making the layers faster that wait for this one
             waiting = {k for k, time in enumerate(times) if time <= times[index]}
             stuck |= waiting
+    if board.family == "ecp5":
+        chosen = _widen_fire(chosen, fits)
     return tuple(layer.folding for layer in chosen)
+
+
+def _widen_fire(
+    chosen: list[DenseParameters], fits: Callable[[Sequence[DenseParameters]], bool]
+) -> list[DenseParameters]:
+    """Spend what is left on latency: more neurons that fire in one cycle."""
+    for index, layer in enumerate(chosen):
+        for fire in (8, 4, 2):
+            if not layer.fires or layer.folding.lanes % fire:
+                continue
+            folding = dataclasses.replace(layer.folding, fire_lanes=fire)
+            wider = dataclasses.replace(layer, folding=folding)
+            trial = [*chosen[:index], wider, *chosen[index + 1 :]]
+            if fits(trial):
+                chosen = trial
+                break
+    return chosen
 
 
 def _too_big(
@@ -200,16 +236,12 @@ def fold_ecp5(network: NetworkParameters, board: Board) -> tuple[Folding, ...]:
     """Fold onto an ECP5: multiplier cells, block RAM, 8 words scanned and up to 8 fired a cycle."""
     options = []
     for layer in network.layers:
-        candidates = []
-        for lanes in _lanes(layer.outputs):
-            fire = 1
-            if layer.fires:  # rounding lanes up lets more of them fire in one cycle
-                fire = next(f for f in (8, 4, 2, 1) if f <= lanes)
-                lanes = _ceil_div(lanes, fire) * fire
-            candidates += [
-                Folding(lanes, slices, 8, fire, "packed", "mult18x18d", "block")
-                for slices in (1, 2, 4)
-            ]
+        # slices come after lanes: they cost the same multipliers, and adders on top
+        candidates = [
+            Folding(lanes, slices, 8, 1, "packed", "mult18x18d", "block")
+            for lanes in _lanes(layer.outputs, step=8 if layer.fires else 1)
+            for slices in ((1, 2, 4) if lanes >= layer.outputs else (1,))
+        ]
         options.append(_options(layer, candidates))
     return _search(network, options, board)
 

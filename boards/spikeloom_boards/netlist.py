@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> 
         for name, text in plan.files.items()
         if Path(name).suffix in (".il", ".ys", ".lpf", ".pcf")
     }
-    files["top.il"] = _relax(files["top.il"])
+    files["top.il"] = _plain_names(_relax(files["top.il"]))
     commands = json.loads(plan.files["build_top.json"])["commands"]
     place, pack = commands[1][1:], commands[2][1:]
     at = place.index("--log")
@@ -90,6 +91,17 @@ def _relax(rtlil: str) -> str:
     from spikeloom_hdl.memory import relax_collisions
 
     return relax_collisions(rtlil)
+
+
+_INDEXED = re.compile(r"(\\[^\s\[\]]+)((?:\[\d+\])+)")
+
+
+def _plain_names(rtlil: str) -> str:
+    r"""Rename ``\x[0]``, Amaranth's name for an element of x, to ``\x.0``.
+
+    Where x is an output, yosys's abc9 takes the element for bit 0 of x, and dies without a message.
+    """
+    return _INDEXED.sub(lambda m: m[1] + m[2].replace("[", ".").replace("]", ""), rtlil)
 
 
 def board_verilog(board: Board, parameters: NetworkParameters, *, top: Any = None) -> str:

@@ -139,8 +139,8 @@ class ColumnMemory(wiring.Component):
     """Several columns side by side: one read gives a row of all, a write goes to one.
 
     A bare register follows every read port: ``read_data`` (one word a column) is valid two cycles
-    after ``read``. ``hold`` freezes that register. ``write`` has one bit a column; ``write_row``
-    and ``write_data`` are common.
+    after ``read``. ``advance`` at 0 freezes that register. ``write`` has one bit a column;
+    ``write_row`` and ``write_data`` are common.
 
     columns, rows, bits: shape; bits is the width of one column, at most 32.
     kind: ``block`` or ``spram``.
@@ -156,7 +156,7 @@ class ColumnMemory(wiring.Component):
             {
                 "read_row": In(row_bits(rows)),
                 "read": In(1),
-                "hold": In(1),
+                "advance": In(1, init=1),
                 "read_data": Out(data.ArrayLayout(unsigned(bits), columns)),
                 "write_row": In(row_bits(rows)),
                 "write": In(columns),
@@ -171,7 +171,7 @@ class ColumnMemory(wiring.Component):
             column = memory_class(rows=self.rows, bits=self.bits)
             m.submodules[f"column_{c}"] = column
             register = Signal(self.bits, name=f"read_data_{c}", reset_less=True)
-            with m.If(~self.hold):
+            with m.If(self.advance):
                 m.d.sync += register.eq(column.read_data)
             m.d.comb += [
                 column.read_row.eq(self.read_row),

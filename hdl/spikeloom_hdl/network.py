@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import pairwise
 from operator import or_
 
 from amaranth.hdl import Cat, Module, ResetInserter, Signal, Value, signed, unsigned
@@ -78,7 +79,7 @@ class NetworkCore(wiring.Component):
             layers[0].i.valid.eq(self.i.valid & ~resetting),
             self.i.ready.eq(layers[0].i.ready & ~resetting),
         ]
-        for k, (a, b) in enumerate(zip(layers, layers[1:], strict=False)):
+        for k, (a, b) in enumerate(pairwise(layers)):
             regroup = Regroup(
                 lanes_in=a.parameters.folding.fire_lanes,
                 lanes_out=b.parameters.folding.scan,

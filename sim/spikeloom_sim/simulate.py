@@ -20,8 +20,8 @@ from spikeloom_sim.verilator import waves_format
 
 __all__ = ["BENCHES", "find_designs", "main", "simulate"]
 
-#: Modules of :mod:`spikeloom_sim.benches`, one a core.
-BENCHES = ("fire", "dense", "network", "link")
+#: Modules of :mod:`spikeloom_sim.benches`.
+BENCHES = ("fire", "layers", "uart")
 
 
 def find_designs(core: str | None = None) -> list[Design]:
@@ -33,10 +33,8 @@ def find_designs(core: str | None = None) -> list[Design]:
     known: list[str] = []
     for name in BENCHES:
         module = importlib.import_module(f"spikeloom_sim.benches.{name}")
-        variants = [f"{name}/{variant}" for variant in module.VARIANTS]
-        known += variants
-        if core is None or any(core in variant for variant in variants):
-            found += [d for d in module.designs() if core is None or core in d.name]
+        known += module.VARIANTS
+        found += module.designs([v for v in module.VARIANTS if core is None or core in v])
     if not found:
         raise SpikeloomError(f"no bench matches {core!r}: there are {', '.join(known)}")
     return found

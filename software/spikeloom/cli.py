@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -107,7 +108,10 @@ def inspect(net: NetArgument) -> None:
     from spikeloom.shipped import open_network
 
     network = open_network(net)
-    table = Table(title=f"{net}: input {network.input_shape}, {network.input_bits}-bit words")
+    table = Table(
+        title=f"{net}: input {network.input_shape}, {network.input_bits}-bit words",
+        box=SIMPLE_HEAD,
+    )
     head = ("layer", "shape", "T", "weights", "v", "threshold", "pruned", "clipped")
     for name in head:
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
@@ -117,7 +121,7 @@ def inspect(net: NetArgument) -> None:
         table.add_row(
             layer.name,
             f"{layer.inputs} > {layer.outputs}",
-            f"{layer.input_bits} > {layer.output_bits or 'readout'}",
+            f"{layer.input_bits} > {layer.output_bits or '-'}",
             f"{layer.weight_bits} bit",
             f"{layer.accumulator_bits} bit",
             "" if theta is None else f"{int(theta.min())}..{int(theta.max())}",
@@ -265,7 +269,7 @@ def doctor() -> None:
     """Show which tools were found, and what to do about the rest."""
     from spikeloom_boards.doctor import doctor_rows
 
-    table = Table(title="tools")
+    table = Table(title="tools", box=SIMPLE_HEAD)
     for name in ("tool", "where", "version", "ok, or what to do"):
         table.add_column(name, overflow="fold")
     for row in doctor_rows():

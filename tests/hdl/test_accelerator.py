@@ -207,19 +207,20 @@ def test_loads_over_a_bad_line():
 
 
 def test_samples_in_fragments_and_results_in_parts():
-    network = random_network((600, 3, 70), seed=2, bits=(8, 4), weight_bits=4)
-    foldings = (Folding(lanes=3, scan=8, fire_lanes=1), Folding(lanes=10, scan=1, fire_lanes=10))
+    network = random_network((500, 2, 60), seed=2, bits=(8, 4), weight_bits=4)
+    foldings = (Folding(lanes=2, scan=8, fire_lanes=1), Folding(lanes=10, scan=1, fire_lanes=10))
     accelerator = Accelerator(
         network.parameters(foldings), clock_hz=CLOCK_HZ, default_baud=CLOCK_HZ, frames=4
     )
     generator = np.random.default_rng(3)
-    data = generator.integers(1, 256, (3, 600), dtype=np.uint8)  # no zero word: three fragments
-    data[1, 20:580] = 0  # runs of more than 255
+    data = generator.integers(1, 256, (2, 500), dtype=np.uint8)  # no zero word: three fragments
+    data[1, 20:480] = 0  # runs of more than 255
     with opened(PysimTransport(accelerator)) as device:
         assert device.info.frames == 4
         device.load(network)
         assert device.run(data).tolist() == network.run(data).tolist()
-        assert not any(device.link_faults().values())
+        faults = device.link_faults()
+        assert faults["damaged"] == faults["overrun"] == faults["early"] == 0
 
 
 def test_a_power_cycle_is_noticed():
@@ -250,24 +251,53 @@ def test_reset_forgets_the_weights():
 
 
 def test_a_session_in_the_middle_of_a_run_drops_its_samples():
-    network = tiny()
-    transport = board(network)
+    network = random_network((16, 24, 4), seed=3, bits=(4, 4), weight_bits=6)
+    slow = (Folding(lanes=1, scan=2), Folding(lanes=1, scan=1))  # busy for long
+    transport = PysimTransport(
+        Accelerator(network.parameters(slow), clock_hz=CLOCK_HZ, default_baud=CLOCK_HZ)
+    )
     device = opened(transport)
     device.load(network)
     data = images(12)
     words = network.encode(data)
     link = device._link
-    for pause in (0, 7, 19, 40, 61, 83, 110, 140):
+    busy = 0
+    for pause in (0, 13, 60, 200, 500):
         device._ensure_session()
         for sample in range(3):
             for payload in protocol.infer_payloads(sample, words[sample].tobytes()):
                 link.send(Command.INFER, payload)
-        # Half a sample more, and then another session while samples are anywhere.
+        # Part of a sample more, and then another session while samples are anywhere.
         link.send(Command.INFER, bytes((3, 0, 0, 0)) + words[3].tobytes()[:7])
         transport.wait(pause)
         link.broken = True
-        assert device.run(data[:4]).tolist() == network.run(data[:4]).tolist()
+        device._begin_session()
+        busy += bool(link._identity and link._identity.status & Status.BUSY)
+        assert device.run(data[5:7]).tolist() == network.run(data[5:7]).tolist()
         link.broken = True
+    assert busy > 0
+
+
+def test_what_the_host_has_is_not_sent_again():
+    network = tiny()
+    transport = board(network)
+    device = opened(transport)
+    device.load(network)
+    device.run(images(3))
+    link = device._link
+    nonce, seq = link.nonce, link._next_seq
+
+    def poll(k: int, received: int, flags: int) -> bytes:
+        payload = protocol.words_payload(flags)
+        return HostFrame(Command.POLL, (seq + k) & 255, received, nonce, payload).pack()
+
+    # Asked for again: all three. Acknowledged before their turn: not those.
+    frames = speak(transport, poll(0, 0, protocol.POLL_RESEND), 2500)
+    assert [f.seq for f in frames if f.reply == Reply.RESULT] == [0, 1, 2]
+    frames = speak(transport, poll(1, 0, protocol.POLL_RESEND) + poll(2, 3, 0), 2500)
+    assert [f.seq for f in frames if f.reply == Reply.RESULT] == [0]
+    frames = speak(transport, poll(3, 3, protocol.POLL_RESEND), 1500)
+    assert [f.reply for f in frames] == [Reply.STATUS]
 
 
 def test_what_the_device_refuses():

@@ -7,7 +7,8 @@ import re
 import subprocess
 
 import pytest
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil
+from amaranth.back.verilog import _convert_rtlil_text
 from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import memory
 from amaranth.sim import Simulator
@@ -79,10 +80,10 @@ def test_columns_are_written_one_by_one_and_read_together():
             await ctx.tick()
             if row:
                 assert list(ctx.get(ram.read_data)) == [16 * (row - 1) + c for c in range(3)]
-        ctx.set(ram.hold, 1)
+        ctx.set(ram.advance, 0)
         await ctx.tick()
         assert list(ctx.get(ram.read_data)) == [32 + c for c in range(3)]
-        ctx.set(ram.hold, 0)
+        ctx.set(ram.advance, 1)
         await ctx.tick()
         assert list(ctx.get(ram.read_data)) == [48 + c for c in range(3)]
 
@@ -184,7 +185,7 @@ def cells_after_synthesis(tmp_path, text, family, language="rtlil"):
     )
     yosys(tmp_path, script)
     stat = json.loads((tmp_path / "stat.json").read_text())
-    cells = next(iter(stat["modules"].values()))["num_cells_by_type"]
+    (cells,) = (module["num_cells_by_type"] for module in stat["modules"].values())
     return {k.rsplit("\\", 1)[-1]: n for k, n in cells.items() if k != "$scopeinfo"}
 
 
@@ -199,17 +200,20 @@ EXPECTED = {
 def test_no_cells_around_a_weight_memory(tmp_path, family, language):
     """Two columns of 512 x 32: the blocks, one bare register a bit, and nothing else."""
     ram = ColumnMemory(columns=2, rows=512, bits=32)
-    if language == "rtlil":
-        text = relax_collisions(rtlil.convert(ram, emit_src=False))
-    else:
-        text = verilog.convert(ram, emit_src=False)
+    text = relax_collisions(rtlil.convert(ram, emit_src=False))
+    if language == "verilog":
+        text = _convert_rtlil_text(text)
     assert cells_after_synthesis(tmp_path, text, family, language) == EXPECTED[family]
 
 
 @pytest.mark.parametrize("family", EXPECTED)
 def test_without_the_wrapper_there_are_cells(tmp_path, family):
     """What the test above would see if collisions were not declared harmless."""
-    text = rtlil.convert(ColumnMemory(columns=2, rows=512, bits=32), emit_src=False)
+    text = relax_collisions(
+        rtlil.convert(ColumnMemory(columns=2, rows=512, bits=32), emit_src=False)
+    )
+    text = text.replace("COLLISION_X_MASK 1'1", "COLLISION_X_MASK 1'0")
+    text = text.replace("attribute \\no_rw_check 1", "")
     assert sum(cells_after_synthesis(tmp_path, text, family).values()) > 200
 
 
@@ -221,9 +225,7 @@ def test_no_cells_around_the_memories_of_a_layer(tmp_path):
     (tmp_path / "top.rtlil").write_text(
         relax_collisions(rtlil.convert(Dense(layer), emit_src=False))
     )
-    script = (
-        "read_rtlil top.rtlil; synth_ecp5 -nodsp -top top; write_json top.json"
-    )
+    script = "read_rtlil top.rtlil; synth_ecp5 -nodsp -top top; write_json top.json"
     yosys(tmp_path, script)
     module = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]
     readers = {}
@@ -241,4 +243,3 @@ def test_no_cells_around_the_memories_of_a_layer(tmp_path):
             if port.startswith("DO"):
                 for bit in bits:
                     assert {kind for _, kind in readers.get(bit, [])} <= {"TRELLIS_FF"}, name
-

@@ -106,7 +106,7 @@ class EventList(wiring.Component):
 
         # --- reading, stage A: addresses of the entries of a pass, then its token
         a_bank = Signal()
-        a_index = Signal.like(fill)
+        a_index = Signal(range(self.beats + 1))
         a_pass = Signal(range(self.passes))
         a_valid, a_token, a_first, a_last = Signal(), Signal(), Signal(), Signal()
         b_ready, c_ready, d_ready = Signal(), Signal(), Signal()

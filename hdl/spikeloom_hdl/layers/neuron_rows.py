@@ -68,7 +68,7 @@ class NeuronRows(wiring.Component):
             m.d.comb += [
                 ram.read_row.eq(Mux(self.load_read, self.load_row, row)),
                 ram.read.eq(self.load_read | (b_ready & ~writing)),
-                ram.hold.eq(~c_ready),
+                ram.advance.eq(c_ready),
                 ram.write.eq(write),
                 ram.write_row.eq(self.write_row),
                 ram.write_data.eq(self.write_data),

@@ -36,9 +36,10 @@ class Potentials(wiring.Component):
     the load bus comes along. A pass ends with a token that hands the accumulators to the drain and
     clears them.
 
-    Timing, with e events in the fullest slice (set bits in the serial form): a pass takes e + 1
-    cycles, so samples that follow each other take at most
-    max(passes * (e + 1), beats, drain_rows + passes * (``skew`` + 2)) cycles each.
+    Rate: with e events in the fullest slice (non-zero words, or set bits in the serial form) a pass
+    of r drain rows takes max(e + 1, r + ``skew``) cycles, and a sample the sum over its passes, or
+    ``beats`` if that is more. That is at most max(passes * e, beats, drain_rows) + ``overhead``.
+    Latency: beats + 5, the passes, ``skew`` + 1 until the last of them starts to leave.
 
     Members: ``i``; ``o``, potentials (with thresholds, if the layer fires); ``load``, of which the
     layer bits are not looked at; ``abort`` drops everything inside; ``resetting`` while that (or
@@ -85,6 +86,12 @@ class Potentials(wiring.Component):
     def skew(self) -> int:
         """Cycles from the token of a pass to the first cycle of its drain."""
         return 4 + self.groups[0].latency + len(self.groups)
+
+    @property
+    def overhead(self) -> int:
+        """Cycles per sample, at most, beyond the largest of passes * events, beats, drain rows."""
+        fold = self.parameters.folding
+        return self.parameters.passes * self.skew + fold.lanes // fold.fire_lanes
 
     @property
     def load_latency(self) -> int:

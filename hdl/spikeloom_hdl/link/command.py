@@ -137,7 +137,7 @@ class CommandProcessor(wiring.Component):
             m.next = "Reply"
 
         def answer_registers(first: int, count: int) -> None:
-            m.d.sync += word.eq(first | count << 8)
+            m.d.sync += word[:16].eq(first | count << 8)
             answer(Reply.DATA)
 
         # A new rate of the line holds only if two new frames come at it in time: the host sends
@@ -292,7 +292,10 @@ class CommandProcessor(wiring.Component):
                     fail(Error.BAD_ADDRESS)
             with m.State("Sum"):
                 m.d.comb += engine.valid.eq(1)
-                m.d.sync += [word.eq(word >> 8), byte.eq(byte + 1)]
+                m.d.sync += [
+                    word.eq(Cat(word[8:], data)),
+                    byte.eq(byte + 1),
+                ]  # only the low byte counts
                 with m.If(byte == 3):
                     m.d.sync += [row.eq(row + 1), rows.eq(rows - 1)]
                     m.next = "Fetch"

@@ -24,8 +24,13 @@ def mult18(a: Value, b: Value, product: Signal) -> Instance:
 
     Input, pipeline and output registers are all used. ``a`` may be signed or not, ``b`` too.
     """
+    if not a.shape().signed:
+        a = Cat(a, Const(0, 1))
+    # at the upper end of its port, `a` needs no copies of its sign: constants cost no routing
+    shift = 18 - len(a)
+    operands = (("A", Cat(Const(0, shift), a)), ("B", _extend(b, 18)), ("C", Const(0, 18)))
     ports: dict[str, object] = {}
-    for name, value in (("A", _extend(a, 18)), ("B", _extend(b, 18)), ("C", Const(0, 18))):
+    for name, value in operands:
         ports |= {f"i_{name}{k}": value[k] for k in range(18)}
     # SRIA and SRIB come from the next cell, not from routing: like the other clocks, left open
     for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
@@ -47,7 +52,7 @@ def mult18(a: Value, b: Value, product: Signal) -> Instance:
         i_CLK0=ClockSignal(),
         i_CE0=Const(1, 1),
         i_RST0=Const(0, 1),
-        **{f"o_P{k}": product[k] for k in range(len(product))},
+        **{f"o_P{k + shift}": product[k] for k in range(len(product))},
         **ports,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cocotb
@@ -13,18 +13,19 @@ from spikeloom_sim.streams import Bench, FieldPacker, StreamDriver, StreamSink, 
 WORDS = 100_000  #: neurons that fire in the long test
 
 VARIANTS = {
-    "8x20-T4": {"lanes": 8, "bits": 20, "steps": 4, "threshold_bits": 16},
-    "4x24-T8": {"lanes": 4, "bits": 24, "steps": 8, "threshold_bits": 12},
-    "3x6-T1": {"lanes": 3, "bits": 6, "steps": 1, "threshold_bits": 8},
+    "fire/8x20-T4": {"lanes": 8, "bits": 20, "steps": 4, "threshold_bits": 16},
+    "fire/4x24-T8": {"lanes": 4, "bits": 24, "steps": 8, "threshold_bits": 12},
+    "fire/3x6-T1": {"lanes": 3, "bits": 6, "steps": 1, "threshold_bits": 8},
 }
 
 
-def designs() -> Iterator[Design]:
-    """Yield the variants of the core that are tested."""
+def designs(names: Iterable[str] = VARIANTS) -> Iterator[Design]:
+    """Yield variants of the core that are tested."""
     from spikeloom_hdl.neuron.fire import Fire
 
-    for name, variant in VARIANTS.items():
-        yield Design(f"fire/{name}", __name__, component_verilog(Fire(**variant)), variant)
+    for name in names:
+        variant = VARIANTS[name]
+        yield Design(name, __name__, component_verilog(Fire(**variant)), variant)
 
 
 def oracle(v: int, theta: int, steps: int) -> int:

@@ -4,75 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikeloom.device.identity import (
+    STANDARD_RATES,
+    DeviceInfo,
+    check_network,
+    line_rates,
+    parse_structure,
+)
 from spikeloom.device.link import Link
 from spikeloom.device.transport import Transport, open_transport
-from spikeloom.errors import (
-    AccumulatorOverflowError,
-    DeviceError,
-    LinkTimeoutError,
-    SpikeloomError,
-)
+from spikeloom.errors import DeviceError, LinkTimeoutError
 from spikeloom.hardware import protocol, registers
 from spikeloom.hardware.memory_image import Column, image_crc, memory_image
-from spikeloom.hardware.parameters import NetworkParameters
 from spikeloom.hardware.protocol import Command
 
 if TYPE_CHECKING:
     from spikeloom.network import Network
 
-STANDARD_RATES = (3_000_000, 2_000_000, 1_000_000, 921_600, 500_000, 460_800, 230_400, 115_200)
-RATE_ERROR = 0.02  #: two ends of a line may differ by this much
-
 Step = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class DeviceInfo:
-    """What a board says about itself.
-
-    clock_hz: of the network core. results, samples, frames: buffers of its link. zero_runs: it
-    understands coded runs of zero words. baud: present rate of the line.
-    """
-
-    address: str
-    protocol_version: int
-    build_id: int
-    map_hash: int
-    clock_hz: int
-    board_id: int
-    zero_runs: bool
-    results: int
-    samples: int
-    frames: int
-    max_frame: int
-    baud: int
-
-
-def line_rates(clock_hz: float, max_baud: int) -> list[tuple[int, int]]:
-    """Rates that a board's clock makes to within 2 %, fastest first: (baud, cycles a bit)."""
-    wanted = {max_baud, *(rate for rate in STANDARD_RATES if rate <= max_baud)}
-    found = []
-    for baud in sorted(wanted, reverse=True):
-        cycles = round(clock_hz / baud)
-        if 1 <= cycles <= 1 << 16 and abs(clock_hz / cycles / baud - 1) <= RATE_ERROR:
-            found.append((baud, cycles))
-    return found
-
-
-def describe(parameters: NetworkParameters) -> str:
-    """Sizes and widths in a few words: ``784-128-10 T=8/4 W=8/8``."""
-    layers = parameters.layers
-    sizes = "-".join(str(n) for n in (layers[0].inputs, *(p.outputs for p in layers)))
-    steps = "/".join(str(p.input_bits) for p in layers)
-    widths = "/".join(str(p.weight_bits) for p in layers)
-    return f"{sizes} T={steps} W={widths}"
 
 
 @contextmanager
@@ -114,9 +70,8 @@ class Device:
         self._network: Network | None = None
         self._crc: int | None = None
         self._samples = 0  # begun in this session
-        identity = self._find(transport, baud)
-        self.info = self._check_identity(identity)
-        self.parameters = self._read_structure()
+        self.info = self._identify(self._find(transport, baud))
+        self.parameters = parse_structure(self.read_block("structure"), self.info)
         self._link.logits = self.parameters.layers[-1].outputs
         self._raise_rate(baud)
 
@@ -190,59 +145,8 @@ class Device:
             f"{complaint}{self._where}: is the board on, and does it hold a Spikeloom bitstream?"
         )
 
-    def _check_identity(self, words: Sequence[int]) -> DeviceInfo:
-        if len(words) != len(registers.IDENTITY):
-            raise DeviceError(f"the board{self._where} sent an identity of {len(words)} words")
-        value = dict(zip((r.name for r in registers.IDENTITY), words, strict=True))
-        speaks = registers.fields("protocol", value["protocol"])
-        if speaks["magic"] != registers.MAGIC or speaks["version"] != protocol.VERSION:
-            raise DeviceError(
-                f"the board{self._where} speaks version {speaks['version']} of the link protocol,"
-                f" this driver {protocol.VERSION}: rebuild the bitstream with this version"
-            )
-        if value["map_hash"] != registers.map_hash():
-            raise DeviceError(
-                f"the board{self._where} has another register map ({value['map_hash']:#010x}) than"
-                f" this driver ({registers.map_hash():#010x}): rebuild the bitstream"
-            )
-        board, buffers = (registers.fields(n, value[n]) for n in ("board", "buffers"))
-        self._counts = registers.fields("counts", value["counts"])
-        return DeviceInfo(
-            address=self.address,
-            protocol_version=speaks["version"],
-            build_id=value["build_id_high"] << 32 | value["build_id_low"],
-            map_hash=value["map_hash"],
-            clock_hz=value["clock_hz"],
-            board_id=board["id"],
-            zero_runs=bool(board["capabilities"] & 1),
-            results=buffers["results"],
-            samples=buffers["samples"],
-            frames=buffers["frames"],
-            max_frame=buffers["max_frame"],
-            baud=self._link.baud,
-        )
-
-    def _read_structure(self) -> NetworkParameters:
-        words = tuple(self.read_block("structure"))
-        try:
-            parameters = NetworkParameters.from_words(words)
-        except (ValueError, IndexError) as error:
-            raise DeviceError(
-                f"the board{self._where} describes an impossible network: {error}"
-            ) from error
-        except SpikeloomError as error:
-            raise DeviceError(str(error)) from error
-        if parameters.build_id != self.info.build_id:
-            raise DeviceError(
-                f"the board{self._where} has build id {self.info.build_id:016x}, the network that"
-                f" it describes has {parameters.build_id:016x}: rebuild the bitstream"
-            )
-        if self._counts["counters"] != len(parameters.counter_names):
-            raise DeviceError(
-                f"the board{self._where} has {self._counts['counters']} counters, this driver"
-                f" expects {len(parameters.counter_names)}: rebuild the bitstream"
-            )
-        return parameters
+    def _identify(self, words: Sequence[int]) -> DeviceInfo:
+        return DeviceInfo.from_words(words, address=self.address, baud=self._link.baud)
 
     def _raise_rate(self, baud: int | None) -> None:
         transport = self._link.transport
@@ -268,7 +172,7 @@ class Device:
     def read_block(self, name: str) -> list[int]:
         """Read all words of a register block (``structure``, ``counters``) or one register."""
         register = registers.BY_NAME[name]
-        count = self._counts[register.block.split(".")[1]] if register.block else 1
+        count = getattr(self.info, register.block.split(".")[1]) if register.block else 1
         words: list[int] = []
         while len(words) < count:
             part = min(protocol.MAX_DEVICE_WORDS, count - len(words))
@@ -314,7 +218,7 @@ class Device:
     # Sessions
 
     def _begin_session(self) -> None:
-        self._check_identity(self._link.identify())
+        self.info = self._identify(self._link.identify())
         self._link.logits = self.parameters.layers[-1].outputs
         self._samples = 0
 
@@ -342,46 +246,13 @@ class Device:
 
     # Weights
 
-    def _check_network(self, network: Network) -> None:
-        """Refuse a network that this bitstream was not built for."""
-        mine = self.parameters.layers
-        ops = network.layers
-        fits = len(ops) == len(mine) and all(
-            (op.inputs, op.outputs, op.input_bits, op.output_bits, op.weight_bits)
-            == (p.inputs, p.outputs, p.input_bits, p.output_bits, p.weight_bits)
-            for op, p in zip(ops, mine, strict=True)
-        )
-        if not fits:
-            sizes = "-".join(str(n) for n in (ops[0].inputs, *(op.outputs for op in ops)))
-            steps = "/".join(str(op.input_bits) for op in ops)
-            widths = "/".join(str(op.weight_bits) for op in ops)
-            raise DeviceError(
-                f"this bitstream was not built for this network: the board{self._where} runs"
-                f" {describe(self.parameters)}, the network is {sizes} T={steps} W={widths}"
-                f" (build a bitstream for it: spikeloom build NET --board ...)"
-            )
-        for op, p in zip(ops, mine, strict=True):
-            low, high = op.potential_bounds()
-            limit = 1 << (p.accumulator_bits - 1)
-            if int(low.min()) < -limit or int(high.max()) >= limit:
-                raise AccumulatorOverflowError(
-                    f"layer {op.name!r}: v0 can reach {low.min()}..{high.max()}, the board's"
-                    f" accumulator of {p.accumulator_bits} bits holds {-limit}..{limit - 1}:"
-                    " build a bitstream for this network"
-                )
-            if op.threshold is not None and int(op.threshold.max()) >= 1 << p.threshold_bits:
-                raise DeviceError(
-                    f"layer {op.name!r}: threshold {op.threshold.max()} exceeds the"
-                    f" {p.threshold_bits} bits of the board"
-                )
-
     def load(self, network: Network, *, progress: bool = False) -> None:
         """Write a network's integers into the board and verify what it holds.
 
         Raises DeviceError when the bitstream was built for another structure or the memories do
         not read back right, AccumulatorOverflowError when the weights could overflow.
         """
-        self._check_network(network)
+        check_network(network, self.parameters, self._where)
         image = memory_image(network, self.parameters)
         expected = image_crc(image)
         if self._link.broken:
@@ -473,8 +344,9 @@ class Device:
                 ):
                     link.send(Command.INFER, payload)
                 begun, self._samples = begun + 1, self._samples + 1
+            more = begun < len(words)
             link.wait(
-                lambda: bool(link.results) or (begun < len(words) and self._may_begin()),
+                lambda more=more: bool(link.results) or (more and self._may_begin()),
                 f"result {done} of {len(words)}",
             )
             for crc, values in link.results:
