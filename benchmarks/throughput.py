@@ -1,10 +1,11 @@
 """Cycles and microseconds an image from the core's own counters, input never starved.
 
-The 1,000 MNIST test images of the demo's split, and Fashion-MNIST where its files are, on the foldings
-and at the PLL clocks of the boards.
+The 1,000 MNIST test images of the demo's split, and Fashion-MNIST where its files are, on the
+foldings and at the PLL clocks of the boards.
 
 Usage: python benchmarks/throughput.py [--boards ulx3s-85f icebreaker] [--data FOLDER] [--images N]
-Prints a table and writes build/bench/throughput.json; exit code 1 when a logit differs from the golden.
+Prints a table and writes build/bench/throughput.json; exit code 1 when a logit differs or a bar is
+missed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from spikeloom.data import idx_folder, mnist_5k
@@ -51,7 +53,7 @@ def measure(chosen: Board, name: str, network: Network, images: np.ndarray) -> d
         "interval_us": round(interval * to_us, 3),
         "latency_cycles": round(latency, 1),
         "latency_us": round(latency * to_us, 3),
-        "latency_alone_cycles": round(_alone(harness, network, images), 1),
+        "alone_cycles": round(_alone(harness, network, images), 1),
         "events_per_image": round(counters["events_0"] / counters["samples"], 1),
         "spikes_per_image": round(counters["spikes_0"] / counters["samples"], 1),
         "starved_cycles": counters["starved"],
@@ -86,20 +88,19 @@ def main() -> int:
     rows = []
     for name in given.boards:
         for network_name, images in jobs:
-            with screen.status(f"{name}: {network_name}"):
-                chosen = board(name)
-                network = open_network(network_name)
-                rows.append(measure(chosen, network_name, network, images[: given.images]))
-    table = Table(title="latency and interval an image, input never starved")
+            screen.print(f"{name}: {network_name}", highlight=False)
+            network = open_network(network_name)
+            rows.append(measure(board(name), network_name, network, images[: given.images]))
+    title = f"{given.images} images, input never starved: in the stream, and alone"
+    table = Table(box=SIMPLE, title=title)
     columns = {
-        "board": "board", "network": "network", "images": "images", "clock_mhz": "MHz",
-        "interval_cycles": "interval, cycles", "interval_us": "interval, us",
-        "latency_cycles": "latency in the stream, cycles", "latency_us": "us",
-        "latency_alone_cycles": "latency alone, cycles", "events_per_image": "words an image",
-        "spikes_per_image": "spikes", "differing_logits": "differing logits",
+        "board": "board", "network": "network", "clock_mhz": "MHz",
+        "interval_cycles": "interval\ncycles", "interval_us": "us",
+        "latency_cycles": "latency\ncycles", "latency_us": "us",
+        "alone_cycles": "alone\ncycles", "differing_logits": "logits\ndiffer",
     }  # fmt: skip
-    for title in columns.values():
-        table.add_column(title, justify="right")
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
     failed = False
     for row in rows:
         table.add_row(*(f"{row[key]}" for key in columns))

@@ -138,6 +138,8 @@ def _run(tool: Tool, arguments: Sequence[str], work: Path, log: str) -> None:
         for cell, used, available in _UTILISATION.findall(text)
         if int(used) > int(available)
     ]
+    if "Unable to find legal placement" in why:
+        raise BuildError(f"{tool.name} found no legal place for every cell: {why}")
     if full or "Unable to place cell" in why or "no BELs remaining" in why:
         raise BuildError(f"the design does not fit the device: {', '.join(full) or why}")
     raise ToolError(f"{tool.name} failed with status {done.returncode}: {why}")
@@ -154,7 +156,13 @@ def _place(
             *("--seed", str(seed), "--timing-allow-fail"),
             *("--report", "pnr.json", "--log", "nextpnr.log"),
         ]
-        _run(tool, arguments, work, "nextpnr.out")
+        try:
+            _run(tool, arguments, work, "nextpnr.out")
+        except BuildError as error:
+            if seed == seeds[-1] or "no legal place" not in str(error):
+                raise
+            say(f"{tool.name}: {error}")
+            continue
         placed = json.loads((work / "pnr.json").read_text())
         fmax = _fmax(placed, board)
         if fmax >= MARGIN * board.clock_hz:
@@ -196,9 +204,6 @@ def _report(
     cells = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
     used = placed["utilization"]
 
-    def count(prefixes: tuple[str, ...]) -> int:
-        return sum(n for cell, n in cells.items() if cell.startswith(prefixes))
-
     def pair(name: str) -> tuple[int, int]:
         entry = used.get(name, {})
         return entry.get("used", 0), entry.get("available", 0)
@@ -210,8 +215,8 @@ def _report(
         device=board.device,
         build_id=f"{parameters.build_id:016x}",
         key=key,
-        luts=count(flow.luts),
-        flip_flops=count(flow.flip_flops),
+        luts=sum(tables * cells.get(cell, 0) for cell, tables in flow.luts.items()),
+        flip_flops=sum(n for cell, n in cells.items() if cell.startswith(flow.flip_flops)),
         logic_cells=logic[0],
         logic_cells_available=logic[1],
         block_rams=blocks[0],

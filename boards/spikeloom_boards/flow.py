@@ -11,21 +11,27 @@ __all__ = ["FLOWS", "Flow"]
 class Flow:
     """The tools of a family, and the names its reports use for resources.
 
-    logic, block_ram, multiplier, spram: keys of nextpnr's utilisation. luts, flip_flops: prefixes
-    of cells after synthesis. options: extra arguments of synthesis.
+    synth_options, place_options: extra arguments of yosys and nextpnr.
+    logic, block_ram, multiplier, spram: keys of nextpnr's utilisation.
+    luts: cells after synthesis, with the four-input tables in each.
+    flip_flops: how the names of registers begin.
     """
 
     nextpnr: str
     packer: str
     bitstream: str
     synth_options: tuple[str, ...]
+    place_options: tuple[str, ...]
     logic: str
     block_ram: str
     multiplier: str
     spram: str
-    luts: tuple[str, ...]
-    flip_flops: tuple[str, ...]
+    luts: dict[str, int]
+    flip_flops: str
 
+
+# a design that is nearly too large must fail, not look for a place for hours
+_GIVE_UP = ("--placer-heap-cell-placement-timeout", "256")
 
 # multipliers are placed by name, where a folding asks for them: synthesis must not add others
 FLOWS = {
@@ -34,23 +40,25 @@ FLOWS = {
         packer="ecppack",
         bitstream="top.bit",
         synth_options=("-nodsp",),
+        place_options=_GIVE_UP,
         logic="TRELLIS_COMB",
         block_ram="DP16KD",
         multiplier="MULT18X18D",
         spram="",
-        luts=("LUT4", "CCU2C", "TRELLIS_DPR16X4"),
-        flip_flops=("TRELLIS_FF",),
+        luts={"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
+        flip_flops="TRELLIS_FF",
     ),
     "ice40": Flow(
         nextpnr="nextpnr-ice40",
         packer="icepack",
         bitstream="top.bin",
         synth_options=(),
+        place_options=_GIVE_UP,
         logic="ICESTORM_LC",
         block_ram="ICESTORM_RAM",
         multiplier="ICESTORM_DSP",
         spram="ICESTORM_SPRAM",
-        luts=("SB_LUT4",),
-        flip_flops=("SB_DFF",),
+        luts={"SB_LUT4": 1},
+        flip_flops="SB_DFF",
     ),
 }

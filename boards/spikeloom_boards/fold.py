@@ -111,8 +111,18 @@ def cycles(layer: DenseParameters, density: float) -> float:
 
 
 def unfolded(network: Network) -> NetworkParameters:
-    """Return a network's parameters with a neutral folding, as a start for the search."""
-    return network.parameters([Folding(lanes=op.weight.shape[0]) for op in network.layers])
+    """Return a network's parameters with a neutral folding, as a start for the search.
+
+    Raises BuildError for a network that no folding can bring into the gateware.
+    """
+    for slices in (1, 2, 4, 8):  # few rows a memory: the load bus addresses 2^ROW_BITS
+        try:
+            return network.parameters(
+                [Folding(lanes=op.outputs, slices=slices, scan=8) for op in network.layers]
+            )
+        except ValueError as error:
+            reason = str(error)
+    raise BuildError(f"the gateware cannot run this network: {reason}")
 
 
 def _lanes(outputs: int, *, step: int = 1) -> Iterable[int]:

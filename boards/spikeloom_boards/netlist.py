@@ -69,6 +69,7 @@ def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> 
         emit_src=False,
         verbose=True,
         synth_opts=list(flow.synth_options),
+        nextpnr_opts=list(flow.place_options),
         # assertions and prints are for simulation
         script_after_read="chformal -remove\ndelete t:$check t:$print",
         script_after_synth="tee -q -o stat.json stat -json",
@@ -78,7 +79,7 @@ def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> 
         for name, text in plan.files.items()
         if Path(name).suffix in (".il", ".ys", ".lpf", ".pcf")
     }
-    files["top.il"] = _plain_names(_relax(files["top.il"]))
+    files["top.il"] = _memories(_plain_names(files["top.il"]), board.family)
     commands = json.loads(plan.files["build_top.json"])["commands"]
     place, pack = commands[1][1:], commands[2][1:]
     at = place.index("--log")
@@ -86,13 +87,21 @@ def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> 
     return Design(files, tuple(place), tuple(pack))
 
 
-def _relax(rtlil: str) -> str:
-    """Tell synthesis that no memory reads and writes one address in one cycle."""
+def _memories(rtlil: str, family: str) -> str:
+    """Tell synthesis what it may do with the memories of the gateware.
+
+    None reads and writes one address in one cycle. On iCE40, which has no LUT RAM, even a small one
+    goes to block RAM: as flip-flops with an enable for each row it would fill the device.
+    """
     from spikeloom_hdl.memory import relax_collisions
 
-    return relax_collisions(rtlil)
+    relaxed = relax_collisions(rtlil)
+    if family != "ice40":
+        return relaxed
+    return _NO_CHECK.sub(r'\g<0>\n  attribute \\ram_style "block"', relaxed)
 
 
+_NO_CHECK = re.compile(r"^  attribute \\no_rw_check .*$", re.M)
 _INDEXED = re.compile(r"(\\[^\s\[\]]+)((?:\[\d+\])+)")
 
 

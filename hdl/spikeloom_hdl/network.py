@@ -107,7 +107,7 @@ class NetworkCore(wiring.Component):
             valid, word = layer.load.read_valid, layer.load.read_data
             answer = Cat(word & valid.replicate(len(word)), valid)
             for stage in range(slowest - layer.load_latency):
-                late = Signal(len(answer), name=f"answer_{k}_{stage}")
+                late = Signal(len(answer), name=f"answer_{k}_{stage}", reset_less=True)
                 m.d.sync += late.eq(answer)
                 answer = late
             answers.append(answer)
@@ -141,7 +141,7 @@ class NetworkCore(wiring.Component):
         for k, layer in enumerate(layers):
             steps |= {f"events_{k}": layer.events, f"spikes_{k}": layer.spikes}
         for k, name in enumerate(self.parameters.counter_names):
-            step = Signal(len(steps[name]), name=f"step_{name}")
+            step = Signal(len(steps[name]), name=f"step_{name}", reset_less=True)
             m.d.sync += [step.eq(steps[name]), self.counters[k].eq(self.counters[k] + step)]
             with m.If(self.clear_counters):
                 m.d.sync += self.counters[k].eq(0)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.back import verilog
+from amaranth.back import rtlil
+from amaranth.back.verilog import _convert_rtlil_text
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
@@ -20,6 +21,7 @@ from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParam
 
 from spikeloom_hdl.layers.dense import Dense
 from spikeloom_hdl.layers.readout import Readout
+from spikeloom_hdl.memory import relax_collisions
 from spikeloom_hdl.network import NetworkCore
 from spikeloom_hdl.neuron.fire import Fire
 
@@ -231,7 +233,9 @@ def _wrap(lines: Sequence[str]) -> list[str]:
 def emit(component: wiring.Component, *, name: str, title: str, notes: Sequence[str]) -> str:
     """Convert a component to Verilog, top module ``name``, with a header that documents it."""
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")  # the same text everywhere
-    body = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    # without assertions, initial zeros of memories, and names that make Yosys' abc9 fail
+    plain = relax_collisions(rtlil.convert(component, name=name, emit_src=False))
+    body = _convert_rtlil_text(plain, strip_internal_attrs=True)
     text = [f"{name}: {title}", "", "Ports", *_port_lines(component), "", *notes, "", _STREAMS]
     cells = sorted(set(re.findall(r"^  (MULT18X18D|SB_MAC16|SB_SPRAM256KA) ", body, re.M)))
     if cells:

@@ -1,4 +1,4 @@
-"""Compiles a board's own top, with models of its vendor cells and of a serial port, into a program."""
+"""Compiles a board's own top, with models of its vendor cells and a serial port, to a program."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wrapper(ports: list[str], inverted: dict[str, bool]) -> tuple[str, list[str]
     """Verilog of module ``board`` around module ``top``: plain pins, whatever the pads are called.
 
     ports: of the top. inverted: pads whose low level means on or pressed. Returns the text and the
-    names of the lights, from bit 0. Raises BuildError for a pad that the simulation has no model of.
+    names of the lights, from bit 0. Raises BuildError for a pad that there is no model of.
     """
     pins: dict[str, str] = {}
     lights: list[str] = []

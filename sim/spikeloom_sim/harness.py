@@ -7,12 +7,13 @@ potential of every layer comes back, not only the logits, so a difference is fou
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.resources
 import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +74,14 @@ class HarnessResult:
 def core_verilog(parameters: NetworkParameters, *, probe: bool = True) -> str:
     """Verilog of a network core with stream ports; module ``top``.
 
-    The text is cached by the parameters and the sources of the gateware: writing a big network takes
-    Amaranth and Yosys longer than finding it again.
+    The text is cached by the parameters and the sources of the gateware: Amaranth and Yosys take
+    seconds to write a big network.
     """
     import amaranth
     import spikeloom_hdl
 
-    state = hashlib.blake2s(repr((parameters, probe, amaranth.__version__)).encode(), digest_size=16)
+    what = repr((parameters, probe, amaranth.__version__))
+    state = hashlib.blake2s(what.encode(), digest_size=16)
     for package in (spikeloom_hdl, importlib.import_module("spikeloom.hardware")):
         for source in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             state.update(source.read_bytes())
@@ -235,7 +237,6 @@ def run_core(
     words: np.ndarray,
     *,
     stalls: Stalls | int | None = None,
-    settings: Mapping[str, str] | None = None,
 ) -> HarnessResult:
     """Compile (or find) the core of a network and run samples; see :class:`CoreHarness`."""
-    return CoreHarness(parameters, **(settings or {})).run(image, words, stalls=stalls)
+    return CoreHarness(parameters).run(image, words, stalls=stalls)

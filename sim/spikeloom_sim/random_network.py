@@ -1,4 +1,4 @@
-"""Random integer networks and samples, and a plain reference for them: what benches and tests run."""
+"""Random integer networks and samples for benches and tests, and a plain reference for them."""
 
 from __future__ import annotations
 

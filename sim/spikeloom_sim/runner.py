@@ -1,8 +1,8 @@
 """cocotb on Verilator: named ports instead of a public design, executables from the cache.
 
-cocotb's own runner passes ``--public-flat-rw``, which makes every signal of the design reachable and
-several times slower, and compiles anew each time. Here a control file names the ports of the top
-module, and the executable comes from :func:`spikeloom_sim.verilator.build_model`.
+cocotb's own runner passes ``--public-flat-rw``, which makes every signal of the design reachable,
+at several times the cost, and compiles anew each time. Here a control file names the ports of the
+top module, and the executable comes from :func:`spikeloom_sim.verilator.build_model`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from xml.etree import ElementTree
 
 import cocotb_tools.config
 from cocotb_tools.runner import Verilator
-
 from spikeloom.errors import BuildError, SpikeloomError
+
 from spikeloom_sim.cells import cell_sources
 from spikeloom_sim.verilator import build_model, waves_format
 
@@ -57,7 +57,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one test of a bench; ``detail`` holds the failure, ``report`` what the bench noted."""
+    """Result of one test; ``detail`` holds the failure, ``report`` what the bench noted."""
 
     design: str
     test: str
@@ -82,7 +82,8 @@ def port_names(verilog: str, top: str = "top") -> list[str]:
     module = re.search(rf"^\s*module {re.escape(top)}\s*\((.*?)\);", verilog, re.S | re.M)
     if module is None:
         raise SpikeloomError(f"no module {top} in the Verilog of the design")
-    return [name.split()[-1] for name in module.group(1).replace("\n", " ").split(",") if name.strip()]
+    names = module.group(1).replace("\n", " ").split(",")
+    return [name.split()[-1] for name in names if name.strip()]
 
 
 def control_file(ports: list[str], top: str = "top") -> str:
@@ -113,9 +114,13 @@ class CachedVerilator(Verilator):
         return self.build_dir
 
 
-def _outcomes(design: Design, results: Path, seed: int, reports: Mapping[str, str]) -> list[Outcome]:
+def _outcomes(
+    design: Design, results: Path, seed: int, reports: Mapping[str, str]
+) -> list[Outcome]:
     found = []
     for case in ElementTree.parse(results).getroot().iter("testcase"):
+        if case.find("skipped") is not None:  # says nothing about this design
+            continue
         trouble = case.find("failure")
         if trouble is None:
             trouble = case.find("error")
@@ -185,7 +190,8 @@ def run_design(
             os.environ["PYTEST_CURRENT_TEST"] = pytest_name
     if not results.is_file():
         took = time.monotonic() - start
-        return [Outcome(design.name, "run", False, seed, took, f"{trouble or 'no result'} (log: {log})")]
+        detail = f"{trouble or 'no result'} (log: {log})"
+        return [Outcome(design.name, "run", False, seed, took, detail)]
     found = _outcomes(design, results, seed, _reports(notes))
     if trouble and all(outcome.passed for outcome in found):
         # an assertion of the design fired, or the simulator ended badly after the tests

@@ -1,8 +1,8 @@
 """Stream drivers, sinks, monitors and a protocol checker for cocotb.
 
 All agents of a bench share two wake-ups a cycle: right after the rising edge every agent drives its
-inputs, and once everything has settled every agent looks. One Python crossing for all of them is what
-keeps 10^5 words quick. Random choices come from one seeded generator, so a seed reproduces a run.
+inputs, and once everything has settled every agent looks. One Python crossing for all of them keeps
+10^5 words quick. Random choices come from one seeded generator, so a seed reproduces a run.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ def settings() -> dict[str, Any]:
     return json.loads(os.environ.get(SETTINGS, "{}"))
 
 
+def _fields(layout: data.Layout) -> Iterable[tuple[Any, data.Field]]:
+    return layout  # pyright: ignore[reportReturnType]  # its __iter__ has no annotation
+
+
 class FieldPacker:
     """Packs fields of an Amaranth layout into the flat vector of a Verilog port, and back.
 
@@ -51,7 +55,7 @@ class FieldPacker:
 
     def __init__(self, layout: data.Layout):
         self.size = layout.size
-        self._fields = [(str(key), field.offset, field.shape) for key, field in layout]
+        self._fields = [(str(key), field.offset, field.shape) for key, field in _fields(layout)]
 
     def pack(self, **values: Any) -> int:
         """Return the vector; missing fields are zero. KeyError on an unknown field."""
@@ -93,7 +97,7 @@ def _unpack(vector: int, shape: Any) -> Any:
 
 def _size(shape: Any) -> int:
     if isinstance(shape, data.Layout):
-        return shape.size
+        return int(shape.size or 0)
     return shape if isinstance(shape, int) else shape.width
 
 

@@ -50,7 +50,7 @@ VERILATOR_FLAGS = (
 
 
 def default_cache_dir() -> Path:
-    """Where executables are kept: ``$SPIKELOOM_CACHE``, or ``build/.cache`` below this directory."""
+    """Return where executables are kept: ``$SPIKELOOM_CACHE``, or ``build/.cache`` here."""
     return Path(os.environ.get("SPIKELOOM_CACHE") or Path("build", ".cache")) / "verilator"
 
 
@@ -70,7 +70,7 @@ def _compiler() -> tuple[str, str]:
     path = shutil.which(name) or shutil.which("g++") or shutil.which("clang++")
     if path is None or shutil.which("make") is None:
         missing = "a C++ compiler" if path is None else "make"
-        raise ToolError(f"a simulation needs {missing}: install g++ and make (apt install g++ make)")
+        raise ToolError(f"a simulation needs {missing}: apt install g++ make, or alike")
     version = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     return path, version.stdout.splitlines()[0] if version.stdout else path
 
@@ -167,7 +167,7 @@ def build_model(
     """Compile Verilog and C++ into an executable; return its path in the cache.
 
     verilog: the source, or sources by file name (``.v``, ``.sv``, ``.vlt``).
-    cpp: the C++ with ``main``, or sources by file name (headers too); the model's class is ``Vtop``.
+    cpp: the C++ with ``main``, or sources by file name (headers too); the model's class is Vtop.
     name: what messages call it. top: the top module; also the executable's file name.
     waves: able to write waveforms (:func:`waves_format`). assertions: check them at run time.
     optimise: level for the C++ compiler. flags, link: more for Verilator, for the linker.

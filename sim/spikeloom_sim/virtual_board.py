@@ -1,13 +1,14 @@
 """The virtual board: the transport ``sim://DIR``, and a pseudo-terminal for people.
 
-The driver that runs a board runs a simulation of it, unchanged. Time is the device's: a cycle passes
-only while the driver waits, so a run is the same every time, whatever the speed of the machine.
+The driver that runs a board runs a simulation of it, unchanged. Time is the device's: a cycle
+passes only while the driver waits, so a run is the same every time, whatever the machine's speed.
 In the fast mode the line can run at one bit a cycle; with ``?uart=exact`` only at real rates.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -33,7 +34,7 @@ from spikeloom_sim.board_model import (
     build_virtual_board,
 )
 
-__all__ = ["SimTransport", "build_virtual_board", "main"]
+__all__ = ["PseudoTerminal", "SimTransport", "build_virtual_board", "main"]
 
 EXACT_BAUD = 3_000_000  #: what the USB bridges of real boards reach
 BUILD_COMMAND = "python -m spikeloom_sim.virtual_board DIR --board BOARD --net NET"
@@ -87,11 +88,15 @@ class SimTransport:
         self._cycle = 0
         self._wall_limit = wall_limit
         self._received = bytearray()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the transport
         command = [str((folder / EXECUTABLE).absolute()), f"+verilator+seed+{seed}"]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
             )
         except OSError as error:
             raise DeviceError(f"the virtual board in {folder} does not start: {error}") from error
@@ -215,35 +220,41 @@ _SPEEDS = {
 }
 
 
-def run_pty(transport: SimTransport, *, slice_s: float = 1e-4, forever: bool = True) -> None:
-    """Let a virtual board run free behind a pseudo-terminal; prints the device to open."""
-    host, device = os.openpty()
-    tty.setraw(device)
-    print(os.ttyname(device), flush=True)
-    speed = DEFAULT_BAUD
-    try:
-        while True:
-            wanted = _SPEEDS.get(termios.tcgetattr(device)[5], speed)
-            if wanted != speed and wanted <= max(transport.max_baud, DEFAULT_BAUD):
-                transport.set_baud(wanted)
-                speed = wanted
-            if select.select([host], [], [], 0)[0]:
-                transport.write(os.read(host, 4096))
-            data = transport.read(transport.now() + slice_s)
-            if data:
-                os.write(host, data)
-            if not forever:
-                return
-    except KeyboardInterrupt:
-        return
-    finally:
-        os.close(host)
-        os.close(device)
+class PseudoTerminal:
+    """A virtual board behind a serial port that any program can open; runs while it is stepped.
+
+    path: the device to open. The line rate follows the one that is set on the device.
+    """
+
+    def __init__(self, transport: SimTransport):
+        self._transport, self._speed = transport, DEFAULT_BAUD
+        self._host, self._device = os.openpty()
+        tty.setraw(self._device)
+        self.path = os.ttyname(self._device)
+
+    def step(self, seconds: float = 1e-4) -> None:
+        """Pass bytes on, and let at most so much device time pass."""
+        transport = self._transport
+        wanted = _SPEEDS.get(termios.tcgetattr(self._device)[5], self._speed)
+        if wanted != self._speed and wanted <= max(transport.max_baud, DEFAULT_BAUD):
+            transport.set_baud(wanted)
+            self._speed = wanted
+        if select.select([self._host], [], [], 0)[0]:
+            transport.write(os.read(self._host, 4096))
+        data = transport.read(transport.now() + seconds)
+        if data:
+            os.write(self._host, data)
+
+    def close(self) -> None:
+        """Remove the device."""
+        os.close(self._host)
+        os.close(self._device)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build a virtual board, or run one behind a pseudo-terminal."""
-    parser = argparse.ArgumentParser(prog="python -m spikeloom_sim.virtual_board", description=__doc__)
+    name = "python -m spikeloom_sim.virtual_board"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
     parser.add_argument("folder", help="the folder of the virtual board")
     parser.add_argument("--board", help="build it first, for this board")
     parser.add_argument("--net", help="the network to build it for: a .spikeloom file")
@@ -261,7 +272,11 @@ def main(arguments: list[str] | None = None) -> int:
             build_virtual_board(given.board, parameters, given.folder, progress=print)
         if given.pty:
             with SimTransport(given.folder + "?uart=exact") as transport:
-                run_pty(transport)
+                terminal = PseudoTerminal(transport)
+                print(terminal.path, flush=True)
+                with contextlib.suppress(KeyboardInterrupt):
+                    while True:
+                        terminal.step()
         elif not given.board:
             _describe(Path(given.folder))
             print(f"sim://{given.folder} is ready")

@@ -30,6 +30,13 @@ NetArgument = Annotated[str, typer.Argument(help="a .spikeloom file, or the name
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="where to write")]
 
 
+def _prepare(out: Path) -> None:
+    """Make the folder of an output file now, so that long work does not fail at its end."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: --out takes the name of a file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
 def _need(package: str, extra: str) -> None:
     """Fail with one line when an optional part is not installed."""
     import importlib.util
@@ -69,14 +76,15 @@ def convert(
     from spikeloom.conversion import lower
     from spikeloom.sources import load_model, load_samples
 
-    try:
-        wanted = [int(part) for part in steps.split(",")]
-    except ValueError:
-        raise InputError(f"--steps takes numbers such as 4 or 1,2,4,8, not {steps!r}") from None
+    wanted = [int(part) for part in steps.split(",") if part.strip() in set("12345678")]
+    if len(wanted) != len(steps.split(",")):
+        raise InputError(f"--steps takes numbers from 1 to 8 such as 4 or 1,2,4,8, not {steps!r}")
+    _prepare(out)
     network_in = load_model(model)
     calibration, _ = load_samples(data, train=True)
     samples, labels = load_samples(data)
-    table = Table(title=model)
+    apart = "" if not np.array_equal(calibration, samples) else " (measured on calibration data)"
+    table = Table(title=f"{model}{apart}")
     for name in ("T", "ANN", "SNN (float)", "integers", "same decision as the ANN"):
         table.add_column(name, justify="right")
 
@@ -99,7 +107,7 @@ def convert(
     console.print(table)
     console.print(str(snn.report()))
     net.save(out)
-    console.print(f"wrote {out} (T = {wanted[-1]})")
+    console.print(f"wrote {out} (T = {wanted[-1]})", soft_wrap=True)
 
 
 @app.command()
@@ -164,9 +172,9 @@ def verilog(
     if out is None:
         print(text)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _prepare(out)
     out.write_text(text)
-    console.print(f"wrote {out} ({len(text.splitlines())} lines)")
+    console.print(f"wrote {out} ({len(text.splitlines())} lines)", soft_wrap=True)
 
 
 @app.command()
@@ -193,7 +201,10 @@ def build(
 
         with console.status("compiling the board's top with Verilator (about a minute)"):
             folder = build_virtual_board(board, parameters, folder)
-        console.print(f"virtual board ready: spikeloom run {net} mnist --device sim://{folder}")
+        console.print(
+            f"virtual board ready: spikeloom run {net} mnist --device sim://{folder}",
+            soft_wrap=True,
+        )
         return
     from spikeloom_boards.build import build as build_bitstream
 
@@ -204,7 +215,7 @@ def build(
         progress=lambda line: console.print(f"[dim]{line}[/dim]", highlight=False),
     )
     console.print(report.to_text(), highlight=False)
-    console.print(f"bitstream: {folder / report.bitstream}")
+    console.print(f"bitstream: {folder / report.bitstream}", soft_wrap=True)
 
 
 @app.command()
@@ -216,13 +227,15 @@ def run(
     ] = "sim",
     board: Annotated[str, typer.Option("--board", "-b", help="which one 'sim' is")] = "ulx3s-85f",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="write logits (.npy)")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="at most so many samples")] = 0,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="so many samples")] = 0,
 ) -> None:
     """Run data through a network on a board, real or virtual; compare with the golden model."""
     from spikeloom.device import Device
     from spikeloom.shipped import open_network
     from spikeloom.sources import load_samples
 
+    if out is not None:
+        _prepare(out)
     network = open_network(net)
     samples, labels = load_samples(data)
     if limit:
@@ -290,10 +303,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake prints one line, no traceback, and exits with 1."""
     try:
         app(args=arguments)
-    except SpikeloomError as error:
-        errors.print(
-            f"[bold red]error:[/bold red] {_plain(error)}", highlight=False, soft_wrap=True
-        )
+    except (SpikeloomError, OSError) as error:
+        text = _plain(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            text = _plain(f"{error.filename}: {error.strerror}")
+        errors.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         errors.print("interrupted")

@@ -43,14 +43,16 @@ def _load_file(path: Path) -> Samples:
         raise InputError(f"no data at {path}: give {_FORMS}")
     try:
         content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            x, y = content, None
+        elif "x" in content:
+            x, y = content["x"], content.get("y")
+        else:
+            raise InputError(f"{path} holds {sorted(content)}, expected x (samples) and y (labels)")
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an array ({error}): give {_FORMS}") from None
-    if isinstance(content, np.ndarray):
-        x, y = content, None
-    else:
-        if "x" not in content:
-            raise InputError(f"{path} holds {sorted(content)}, expected x (samples) and y (labels)")
-        x, y = content["x"], content.get("y")
+    if not len(np.atleast_1d(x)):
+        raise InputError(f"{path} holds no samples")
     if x.dtype != np.uint8:
         raise InputError(f"{path}: samples must be uint8 (0..255), not {x.dtype}")
     if y is None:

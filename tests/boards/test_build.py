@@ -13,10 +13,11 @@ from spikeloom_boards.build import MARGIN, build
 from spikeloom_boards.netlist import board_verilog, post_synthesis_verilog
 from spikeloom_boards.registry import board
 from spikeloom_boards.report import BuildReport
+from spikeloom_hdl.memory import BlockMemory
 
 
 class Loopback(wiring.Component):
-    """Stands in for the accelerator: bytes come back, ``registers`` take room."""
+    """Stands in for the accelerator: bytes come back; ``memories`` take room."""
 
     rx: In(1, init=1)
     tx: Out(1, init=1)
@@ -24,19 +25,26 @@ class Loopback(wiring.Component):
     link_error: Out(1)
     link_active: Out(1)
 
-    def __init__(self, registers=24):
-        self.registers = registers
+    def __init__(self, memories=1):
+        self.memories = memories
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        count, chain = Signal(24), Signal(self.registers)
+        count = Signal(24)
         m.d.sync += [count.eq(count + 1), self.tx.eq(self.rx)]
-        # not one long shift register: yosys recurses along those
-        m.d.sync += chain.eq(
-            Cat(self.rx ^ chain[k - 1] ^ chain[k - 5] for k in range(self.registers))
-        )
-        m.d.comb += [self.heartbeat.eq(count[-1]), self.link_error.eq(chain.xor())]
+        read = []
+        for k in range(self.memories):
+            m.submodules[f"ram_{k}"] = ram = BlockMemory(rows=256, bits=16)
+            m.d.comb += [
+                ram.write.eq(self.rx),
+                ram.write_row.eq(count),
+                ram.write_data.eq(count + k),
+                ram.read.eq(1),
+                ram.read_row.eq(~count),
+            ]
+            read.append(ram.read_data[k % 16])
+        m.d.comb += [self.heartbeat.eq(count[-1]), self.link_error.eq(Cat(read).xor())]
         return m
 
 
@@ -78,8 +86,9 @@ def test_bitstream_report_and_cache(tmp_path, name):
     assert report.build_id == f"{tiny().build_id:016x}"
     assert report.clock_hz == device.clock_hz
     assert report.fmax_hz >= MARGIN * report.clock_hz
-    assert report.flip_flops >= 24 + 24
+    assert report.flip_flops >= 24
     assert report.luts > 0
+    assert report.block_rams == 1
     assert 0 < report.logic_cells <= report.logic_cells_available
     assert report.block_rams_available == device.resources.block_rams
     assert report.multipliers_available == device.resources.multipliers
@@ -125,8 +134,8 @@ def test_timing_failure_names_both_numbers(tmp_path):
 
 
 def test_too_large_a_design_names_the_resource(tmp_path):
-    device, top = loopback("icebreaker", registers=4400)
-    with pytest.raises(BuildError, match=r"does not fit the device: ICESTORM_LC \d{4} of 5280"):
+    device, top = loopback("icebreaker", memories=31)
+    with pytest.raises(BuildError, match=r"does not fit the device: ICESTORM_RAM 31 of 30"):
         build(
             device,
             tiny(),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,7 +94,8 @@ class Bench:
         self.probes = [[] for _ in parameters.layers]
         self.cycle = 0
         self.starts, self.ends = [], []
-        self.sim = Simulator(self.core)
+        self.reset = Signal()
+        self.sim = Simulator(ResetInserter(self.reset)(self.core))
         self.sim.add_clock(1e-6)
         self.sim.add_testbench(self._monitor, background=True)
 
@@ -363,6 +365,21 @@ def test_rate(shape, density):
     assert bench.ends[-1] - bench.ends[-2] == max(bound(0), bound(1))
 
 
+@pytest.mark.parametrize("form", ["packed", "serial"])
+@pytest.mark.parametrize("density", [0.0, 0.5])
+def test_latency(form, density):
+    """From the first beat of a lone sample to its potentials, as documented."""
+    rng = np.random.default_rng(7)
+    foldings = [Folding(lanes=20, scan=4, fire_lanes=20, form=form)]
+    network, parameters = random_network(rng, (24, 20), (4,), 8, foldings)
+    (sample,) = random_samples(rng, 24, 4, 1, density)
+    bench = check(network, parameters, [sample])
+    serial = form == "serial"
+    events = sum(int(w).bit_count() if serial else int(w > 0) for w in sample)
+    skew = bench.core.layers[0].potentials.skew
+    assert bench.ends[0] - bench.starts[0] == 6 + events + skew + 4 + serial
+
+
 def test_counters():
     """Cycles, samples, stalls, starved, occupancy, words and spikes: each against the monitor."""
     rng = np.random.default_rng(3)
@@ -413,9 +430,9 @@ def test_counters_never_starved_nor_stalled():
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3, 9, 20, 33, 47, 60, 71, 90, 130, 200])
-@pytest.mark.parametrize("form", ["packed", "serial"])
-def test_abort(delay, form):
-    """Abort at any time: the core comes back empty, with its weights, and computes right."""
+@pytest.mark.parametrize(("how", "form"), [("abort", "packed"), ("reset", "serial")])
+def test_abort(delay, how, form):
+    """Abort or reset at any time: the core comes back empty, with its weights, computes right."""
     rng = np.random.default_rng(9)
     foldings = [Folding(3, 2, 4, form=form), Folding(lanes=5, scan=4)]
     network, parameters = random_network(rng, (21, 6, 5), (4, 3), 8, foldings)
@@ -441,9 +458,10 @@ def test_abort(delay, form):
             if ready:
                 main.beat = (main.beat + 1) % parameters.layers[0].beats
         ctx.set(core.i.valid, 0)
-        ctx.set(core.abort, 1)
+        stop = core.abort if how == "abort" else bench.reset
+        ctx.set(stop, 1)
         await ctx.tick()
-        ctx.set(core.abort, 0)
+        ctx.set(stop, 0)
         ctx.set(core.o.ready, 1)
         await ctx.tick().until(~core.busy)
         assert not ctx.get(core.o.valid)
@@ -451,7 +469,7 @@ def test_abort(delay, form):
             found.clear()
 
     async def consume(ctx):
-        await ctx.tick().until(core.abort)
+        await ctx.tick().until(core.abort | bench.reset)
         await ctx.tick().until(~core.busy)
         await ctx.tick()
         consume.logits = await bench.receive(ctx, len(samples))

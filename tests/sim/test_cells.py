@@ -7,7 +7,6 @@ import re
 import subprocess
 
 import pytest
-from spikeloom.errors import BuildError
 from spikeloom_sim.cells import cell_sources
 from spikeloom_sim.verilator import build_model
 
@@ -123,18 +122,22 @@ def _add_memories(pairs):
 def _add_mac16(pairs, count):
     generator = random.Random(3)
     widths = {
-        "C_REG": 1, "A_REG": 1, "B_REG": 1, "D_REG": 1, "TOP_8x8_MULT_REG": 1, "BOT_8x8_MULT_REG": 1,
+        "C_REG": 1, "A_REG": 1, "B_REG": 1, "D_REG": 1,
+        "TOP_8x8_MULT_REG": 1, "BOT_8x8_MULT_REG": 1,
         "PIPELINE_16x16_MULT_REG1": 1, "PIPELINE_16x16_MULT_REG2": 1, "TOPOUTPUT_SELECT": 2,
         "TOPADDSUB_LOWERINPUT": 2, "TOPADDSUB_UPPERINPUT": 1, "TOPADDSUB_CARRYSELECT": 2,
         "BOTOUTPUT_SELECT": 2, "BOTADDSUB_LOWERINPUT": 2, "BOTADDSUB_UPPERINPUT": 1,
         "BOTADDSUB_CARRYSELECT": 2, "MODE_8x8": 1, "A_SIGNED": 1, "B_SIGNED": 1, "NEG_TRIGGER": 1,
     }  # fmt: skip
     pins = {
-        "CLK": "clk", "CE": "~rare[0]", "A": "noise[15:0]", "B": "noise[31:16]", "C": "noise[47:32]",
+        "CLK": "clk", "CE": "~rare[0]", "A": "noise[15:0]", "B": "noise[31:16]",
+        "C": "noise[47:32]",
         "D": "noise[63:48]", "AHOLD": "noise[64]", "BHOLD": "noise[65]", "CHOLD": "noise[66]",
         "DHOLD": "noise[67]", "IRSTTOP": "rare[1]", "IRSTBOT": "rare[2]", "ORSTTOP": "rare[3]",
-        "ORSTBOT": "rare[4]", "OLOADTOP": "rare[5]", "OLOADBOT": "rare[6]", "ADDSUBTOP": "noise[68]",
-        "ADDSUBBOT": "noise[69]", "OHOLDTOP": "noise[70]", "OHOLDBOT": "noise[71]", "CI": "noise[72]",
+        "ORSTBOT": "rare[4]", "OLOADTOP": "rare[5]", "OLOADBOT": "rare[6]",
+        "ADDSUBTOP": "noise[68]",
+        "ADDSUBBOT": "noise[69]", "OHOLDTOP": "noise[70]", "OHOLDBOT": "noise[71]",
+        "CI": "noise[72]",
         "ACCUMCI": "noise[73]", "SIGNEXTIN": "noise[74]",
     }  # fmt: skip
     outputs = {"O": 32, "CO": 1, "ACCUMCO": 1, "SIGNEXTOUT": 1}
@@ -176,7 +179,8 @@ def multiplier_faults(tmp_path_factory):
         pairs.lines.append(f"wire [35:0] now{signed} = {product};")
         pairs.lines.append(f"reg [35:0] late{signed} [0:3];")
         moves = "".join(f"late{signed}[{k}] <= late{signed}[{k - 1}]; " for k in (3, 2, 1))
-        pairs.lines.append(f"always @(posedge clk) begin {moves} late{signed}[0] <= now{signed}; end")
+        moves += f"late{signed}[0] <= now{signed};"
+        pairs.lines.append(f"always @(posedge clk) begin {moves} end")
         for stages in ("", "ab", "p", "o", "abp", "po", "abpo"):
             latency = len(stages) - ("a" in stages)
             expected = f"late{signed}[{latency - 1}]" if latency else f"now{signed}"
@@ -257,11 +261,7 @@ def test_unknown_pad_is_refused():
     endmodule
     """
     sources = {"top.v": text, **cell_sources("ice40")}
-    try:
-        executable = build_model(sources, PLL_MAIN, name="pad", optimise="-O0")
-    except BuildError as error:
-        assert "no output of kind" in str(error)
-        return
+    executable = build_model(sources, PLL_MAIN, name="pad", optimise="-O0")
     done = subprocess.run([str(executable)], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "no output of kind" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The stream agents themselves: a correct stream passes, each way to break the contract is caught."""
+"""The stream agents: a correct stream passes, each way to break the contract is caught."""
 
 import pathlib
 import sys

@@ -52,13 +52,19 @@ class Drain(wiring.Component):
             Signal(signed(self.parameters.accumulator_bits), name=f"slot_{k}", reset_less=True)
             for k in range(fold.lanes)
         ]
+        # `take` comes late in a cycle and all slots wait for it: they shift a cycle later, and
+        # meanwhile the next row is the head
+        shift = Signal()
+        m.d.sync += shift.eq(self.take)
         for k, slot in enumerate(slots):
             with m.If(self.copy[group_of[k]]):
                 m.d.sync += slot.eq(self.potentials[k])
             if k + fold.fire_lanes < fold.lanes:
-                with m.Elif(self.take):
+                with m.Elif(shift):
                     m.d.sync += slot.eq(slots[k + fold.fire_lanes])
-        m.d.comb += [self.head[k].eq(slots[k]) for k in range(fold.fire_lanes)]
+        for k in range(fold.fire_lanes):
+            after = slots[(k + fold.fire_lanes) % fold.lanes]
+            m.d.comb += self.head[k].eq(Mux(shift, after, slots[k]))
 
         left = Signal(range(rows + 1))
         is_last = Signal()

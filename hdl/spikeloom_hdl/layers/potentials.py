@@ -26,6 +26,12 @@ __all__ = ["Potentials"]
 #: lanes of a group, about: one group a register copy of what is broadcast to the lanes
 GROUP_LANES = 16
 
+KIND_SHIFT = 24  #: the kind of a memory in an address of the load bus
+
+
+def _register(value, name: str) -> Signal:
+    return Signal(value.shape(), name=name, reset_less=True)
+
 
 class Potentials(wiring.Component):
     """v0 of every neuron of a layer: bias plus the sum of weight times word over non-zero words.
@@ -39,7 +45,8 @@ class Potentials(wiring.Component):
     Rate: with e events in the fullest slice (non-zero words, or set bits in the serial form) a pass
     of r drain rows takes max(e + 1, r + ``skew``) cycles, and a sample the sum over its passes, or
     ``beats`` if that is more. That is at most max(passes * e, beats, drain_rows) + ``overhead``.
-    Latency: beats + 5, the passes, ``skew`` + 1 until the last of them starts to leave.
+    Latency: from a sample's first beat to its first potentials, beats + e + ``skew`` + 4 cycles,
+    one more in the serial form.
 
     Members: ``i``; ``o``, potentials (with thresholds, if the layer fires); ``load``, of which the
     layer bits are not looked at; ``abort`` drops everything inside; ``resetting`` while that (or
@@ -118,9 +125,10 @@ class Potentials(wiring.Component):
         token, token_last = Signal(), Signal()
         meet = Signal()
         m.d.comb += meet.eq(Cat(one.token for one in lists).all() & ~owned)
-        e_row = [Signal.like(one.row, name=f"e_row_{s}") for s, one in enumerate(lists)]
-        e_word = [Signal.like(one.word, name=f"e_word_{s}") for s, one in enumerate(lists)]
-        e_fetch = Signal(fold.slices)
+        # (data registers have no reset: what they hold runs out while the layer is being reset)
+        e_row = [_register(one.row, f"e_row_{s}") for s, one in enumerate(lists)]
+        e_word = [_register(one.word, f"e_word_{s}") for s, one in enumerate(lists)]
+        e_fetch = Signal(fold.slices, reset_less=True)
         for s, one in enumerate(lists):
             m.d.comb += one.proceed.eq(meet)
             m.d.sync += [e_row[s].eq(one.row), e_word[s].eq(one.word), e_fetch[s].eq(one.fetch)]
@@ -139,9 +147,9 @@ class Potentials(wiring.Component):
             with m.If(token):
                 m.d.sync += base.eq(Mux(token_last, 0, base + p.rows_per_pass))
         f_row = [Signal(bits, name=f"f_row_{s}", reset_less=True) for s in range(fold.slices)]
-        f_word = [Signal.like(e_word[s], name=f"f_word_{s}") for s in range(fold.slices)]
-        f_fetch = Signal(fold.slices)
-        f_token, f_last = Signal(), Signal()
+        f_word = [_register(e_word[s], f"f_word_{s}") for s in range(fold.slices)]
+        f_fetch = Signal(fold.slices, reset_less=True)
+        f_token, f_last = Signal(reset_less=True), Signal(reset_less=True)
         for s in range(fold.slices):
             address = Mux(self.load.read, self.load.address[:ROW_BITS], base + e_row[s])
             m.d.sync += [f_row[s].eq(address), f_word[s].eq(e_word[s])]
@@ -223,13 +231,17 @@ class Potentials(wiring.Component):
         load = self.load
         read, write = Signal(), Signal()
         row = Signal(ROW_BITS, reset_less=True)
-        column = Signal(10, reset_less=True)
+        fold = self.parameters.folding
+        most = max(fold.slices * self.parameters.columns_per_slice, fold.fire_lanes)
+        column = Signal(row_bits(most), reset_less=True)
         kind = Signal(2, reset_less=True)
         word = Signal(COLUMN_BITS, reset_less=True)
         m.d.sync += [
             read.eq(load.read),
             write.eq(load.write),
-            Cat(row, column, kind).eq(load.address[: ROW_BITS + 12]),
+            row.eq(load.address[:ROW_BITS]),
+            column.eq(load.address[ROW_BITS:]),
+            kind.eq(load.address[KIND_SHIFT:]),
             word.eq(load.data),
         ]
 
@@ -247,7 +259,7 @@ class Potentials(wiring.Component):
 
         def delay(value, cycles: int, name: str):
             for k in range(cycles):
-                register = Signal(value.shape(), name=f"{name}_{k}")
+                register = _register(value, f"{name}_{k}")
                 m.d.sync += register.eq(value)
                 value = register
             return value

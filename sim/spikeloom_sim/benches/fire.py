@@ -85,7 +85,9 @@ class FireBench:
         start = len(self.sink.received)
         self.source.send(sent)
         await self.bench.until(
-            lambda: len(self.sink.received) - start >= count, cycles=100 * count + 1000, what="words"
+            lambda: len(self.sink.received) - start >= count,
+            cycles=100 * count + 1000,
+            what="words",
         )
         await self.bench.ticks(4 * self.steps)
         return differing(self.sink.received[start:], expected)

@@ -111,10 +111,16 @@ def memory_image(
                 f"layer {index} ({op.name}) has weights {op.weight.shape},"
                 f" the device expects {(layer.outputs, layer.inputs)}"
             )
+        if layer.fires != (op.threshold is not None):
+            fires = {True: "fires", False: "is a readout"}
+            raise SpikeloomError(
+                f"layer {index} ({op.name}) {fires[not layer.fires]} in the network,"
+                f" and {fires[layer.fires]} on the device"
+            )
         content[index, Kind.WEIGHT] = _weight_columns(op.weight, layer)
         pad = -1 if layer.fires else 0
         content[index, Kind.BIAS] = _neuron_columns(op.bias, layer, layer.accumulator_bits, pad)
-        if layer.fires:
+        if op.threshold is not None:
             content[index, Kind.THRESHOLD] = _neuron_columns(
                 op.threshold, layer, layer.threshold_bits, 1
             )

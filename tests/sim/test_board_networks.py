@@ -1,0 +1,68 @@
+"""Whole boards with networks on them, talked to by the driver: their own tops, and a netlist."""
+
+import numpy as np
+import pytest
+from spikeloom.device import Device
+from spikeloom.hardware.parameters import Folding
+from spikeloom_boards.netlist import post_synthesis_verilog
+from spikeloom_boards.registry import board
+from spikeloom_boards.toolchain import find_tool
+from spikeloom_sim.random_network import random_network
+from spikeloom_sim.virtual_board import build_virtual_board
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network((30, 12, 5), seed=3, bits=(8, 4))
+
+
+def images(network, count):
+    generator = np.random.default_rng(1)
+    pixels = generator.integers(0, 256, (count, network.inputs), dtype=np.uint8)
+    pixels[generator.random(pixels.shape) < 0.6] = 0
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def ulx3s(network, tmp_path_factory):
+    foldings = (
+        Folding(lanes=6, slices=2, scan=8, fire_lanes=2, multiplier="mult18x18d"),
+        Folding(lanes=1, scan=4),
+    )
+    parameters = network.parameters(foldings)
+    out = tmp_path_factory.mktemp("ulx3s")
+    return build_virtual_board("ulx3s-85f", parameters, out, optimise="-O1")
+
+
+def test_the_driver_runs_a_board_at_one_bit_a_cycle(network, ulx3s):
+    pixels = images(network, 60)
+    with Device.open(f"sim://{ulx3s}") as device:
+        device.load(network)
+        assert np.array_equal(device.run(pixels), network.run(pixels))
+
+
+def test_the_driver_runs_a_board_at_real_rates(network, ulx3s):
+    pixels = images(network, 4)
+    with Device.open(f"sim://{ulx3s}?uart=exact") as device:
+        assert device.info.baud == 3_000_000
+        device.load(network)
+        assert np.array_equal(device.run(pixels), network.run(pixels))
+
+
+def test_a_netlist_after_synthesis_gives_the_same_logits(network, tmp_path):
+    """iCE40: LUTs, carries, flip-flops, block RAM, SPRAM and SB_MAC16, nothing else."""
+    find_tool("yosys")
+    foldings = (
+        Folding(lanes=4, scan=8, multiplier="sb_mac16", weight_memory="spram"),
+        Folding(lanes=1, scan=4),
+    )
+    parameters = network.parameters(foldings)
+    netlist = post_synthesis_verilog(board("icebreaker"), parameters)
+    cells = ("SB_LUT4", "SB_CARRY", "SB_DFF", "SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16", "SB_IO")
+    assert [cell for cell in cells if f"{cell}" not in netlist] == []
+    assert "always @" not in netlist
+    build_virtual_board("icebreaker", parameters, tmp_path, verilog=netlist, optimise="-O1")
+    pixels = images(network, 40)
+    with Device.open(f"sim://{tmp_path}") as device:
+        device.load(network)
+        assert np.array_equal(device.run(pixels), network.run(pixels))
