@@ -32,6 +32,7 @@ from spikeloom_sim.harness import CoreHarness
 
 #: Most microseconds an image that the MNIST network may take on a board.
 BARS = {"ulx3s-85f": 4.0, "icebreaker": 150.0}
+ENOUGH = 1000
 
 
 def measure(chosen: Board, name: str, network: Network, images: np.ndarray) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("build", "bench"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    screen = Console()
+    screen = Console(width=100)
     jobs = [("mnist-mlp", mnist_5k().test_images)]
     try:
         jobs.append(("fashion-mlp", idx_folder(given.data).test_images))
@@ -92,7 +93,7 @@ def main() -> int:
             network = open_network(network_name)
             rows.append(measure(board(name), network_name, network, images[: given.images]))
     title = f"{given.images} images, input never starved: in the stream, and alone"
-    table = Table(box=SIMPLE, title=title)
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title=title)
     columns = {
         "board": "board", "network": "network", "clock_mhz": "MHz",
         "interval_cycles": "interval\ncycles", "interval_us": "us",
@@ -100,7 +101,7 @@ def main() -> int:
         "alone_cycles": "alone\ncycles", "differing_logits": "logits\ndiffer",
     }  # fmt: skip
     for heading in columns.values():
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     failed = False
     for row in rows:
         table.add_row(*(f"{row[key]}" for key in columns))
@@ -109,10 +110,13 @@ def main() -> int:
     for row in rows:
         bar = BARS.get(row["board"])
         if bar is not None and row["network"] == "mnist-mlp":
-            met = row["interval_us"] <= bar
+            # only the tail, when the last image is inside and no other follows, may be starved
+            fed = row["starved_cycles"] <= 2 * row["latency_cycles"]
+            met = row["interval_us"] <= bar and fed and row["images"] >= ENOUGH
             failed |= not met
             screen.print(
-                f"{row['board']}: {row['interval_us']} us an image, bar {bar:g} us:"
+                f"{row['board']}: {row['interval_us']} us an image over {row['images']} images,"
+                f" starved {row['starved_cycles']} cycles; bar {bar:g} us over {ENOUGH} images:"
                 f" {'met' if met else 'MISSED'}", highlight=False,
             )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)

@@ -203,7 +203,11 @@ class SimTransport:
     def _ended(self) -> DeviceError:
         if self._errors.closed:
             return DeviceError("the virtual board is closed")
-        self._process.wait(timeout=5)
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it closed its pipes and lives on
+            self._process.kill()
+            self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         told = [line for line in lines if "%Error" in line] or lines[-1:] or ["no message"]

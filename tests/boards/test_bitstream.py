@@ -1,4 +1,4 @@
-"""A small network as a real bitstream, and what synthesis makes of its memories."""
+"""What synthesis makes of the memories of a network (bitstreams: tests/sim, with their netlist)."""
 
 import dataclasses
 import json
@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
-from spikeloom_boards.build import MARGIN, build
 from spikeloom_boards.netlist import prepare
 from spikeloom_boards.registry import board
 from spikeloom_boards.toolchain import find_tool
@@ -24,44 +23,18 @@ def small(name, inputs=16, hidden=8, outputs=4):
     )
 
 
-def test_small_network_on_the_icebreaker(tmp_path):
-    parameters = small("icebreaker")
-    lines = []
-
-    def once(out):
-        return build(
-            "icebreaker",
-            parameters,
-            out_dir=tmp_path / out,
-            cache_dir=tmp_path / "cache",
-            progress=lines.append,
-        )
-
-    report = once("first")
-    assert report.build_id == f"{parameters.build_id:016x}"
-    assert report.multipliers == sum(
-        layer.folding.lanes for layer in parameters.layers if layer.folding.multiplier != "lut"
-    )
-    assert report.fmax_hz >= MARGIN * report.clock_hz == MARGIN * 24e6
-    assert 0 < report.luts < 5280
-    assert 0 < report.block_rams <= 30
-    described = json.loads((tmp_path / "first" / "structure.json").read_text())
-    assert NetworkParameters.from_words(tuple(described["words"])) == parameters
-    lines.clear()
-    assert once("second") == report
-    assert "cache" in lines[-1]
-    for name in (report.bitstream, "report.json", "report.txt"):
-        first, second = (tmp_path / out / name for out in ("first", "second"))
-        assert first.read_bytes() == second.read_bytes()
-
-
-RAM_CELLS = ("SB_RAM40_4K", "DP16KD")
+RAM_CELLS = ("SB_RAM40_4K", "DP16KD", "SB_SPRAM256KA")
 
 
 @pytest.mark.parametrize(
-    # no deeper than a block, where there would be multiplexers; no smaller than an ECP5's block RAM
+    # the last two have the weight memories of the shipped networks: SPRAM, and 784 rows of 32 bits
     ("name", "sizes"),
-    [("icebreaker", (16, 8, 4)), ("ulx3s-12f", (64, 32, 10))],
+    [
+        ("icebreaker", (16, 8, 4)),
+        ("ulx3s-12f", (64, 32, 10)),
+        ("icebreaker", (784, 128, 10)),
+        ("ulx3s-12f", (784, 16, 10)),
+    ],
 )
 def test_nothing_is_built_around_a_memory(tmp_path, name, sizes):
     """Old-data reads would cost a LUT or two and a flip-flop for each bit of each block."""
@@ -77,12 +50,13 @@ def test_nothing_is_built_around_a_memory(tmp_path, name, sizes):
     columns = {
         name: module["num_cells_by_type"]
         for name, module in modules.items()
-        if ".weights_" in name and "column_" in name.rsplit(".", 1)[-1]
+        if ".layer_0.potentials.weights_" in name and "column_" in name.rsplit(".", 1)[-1]
     }
-    assert len(columns) >= 2
+    assert len(columns) >= 1
     for name, cells in columns.items():
-        rams = sum(count for cell, count in cells.items() if cell in RAM_CELLS)
-        assert rams >= 1, name
-        # an inverter of a clock enable is all that a block may need
+        assert sum(count for cell, count in cells.items() if cell in RAM_CELLS) >= 1, name
+        # an inverter of a clock enable is all that a block may need; the one port of an SPRAM needs
+        # a choice between the addresses to read and to write, and its select
+        allowed = 15 if "SB_SPRAM256KA" in cells else 1
         others = {cell: n for cell, n in cells.items() if cell not in RAM_CELLS}
-        assert sum(others.values()) <= 1, (name, cells)
+        assert sum(others.values()) <= allowed, (name, cells)

@@ -1,12 +1,14 @@
 """Whole boards with networks on them, talked to by the driver: their own tops, and a netlist."""
 
+import json
+
 import numpy as np
 import pytest
 from spikeloom.device import Device
-from spikeloom.hardware.parameters import Folding
+from spikeloom.hardware.parameters import Folding, NetworkParameters
+from spikeloom_boards.build import MARGIN, build
 from spikeloom_boards.netlist import post_synthesis_verilog
 from spikeloom_boards.registry import board
-from spikeloom_boards.toolchain import find_tool
 from spikeloom_sim.random_network import random_network
 from spikeloom_sim.virtual_board import build_virtual_board
 
@@ -49,19 +51,56 @@ def test_the_driver_runs_a_board_at_real_rates(network, ulx3s):
         assert np.array_equal(device.run(pixels), network.run(pixels))
 
 
-def test_a_netlist_after_synthesis_gives_the_same_logits(network, tmp_path):
-    """iCE40: LUTs, carries, flip-flops, block RAM, SPRAM and SB_MAC16, nothing else."""
-    find_tool("yosys")
+@pytest.fixture(scope="module")
+def icebreaker_parameters(network):
+    """The small network with everything an iCE40 UP5K has: multiplier cells, SPRAM, block RAM."""
     foldings = (
         Folding(lanes=4, scan=8, multiplier="sb_mac16", weight_memory="spram"),
         Folding(lanes=1, scan=4),
     )
-    parameters = network.parameters(foldings)
-    netlist = post_synthesis_verilog(board("icebreaker"), parameters)
+    return network.parameters(foldings)
+
+
+def test_the_small_network_becomes_a_bitstream(icebreaker_parameters, tmp_path):
+    lines = []
+
+    def once(out):
+        return build(
+            "icebreaker",
+            icebreaker_parameters,
+            out_dir=tmp_path / out,
+            cache_dir=tmp_path / "cache",
+            progress=lines.append,
+        )
+
+    report = once("first")
+    assert report.build_id == f"{icebreaker_parameters.build_id:016x}"
+    assert (report.multipliers, report.spram) == (4, 2)
+    assert report.fmax_hz >= MARGIN * report.clock_hz == MARGIN * 24e6
+    assert 0 < report.luts < 5280
+    assert 0 < report.block_rams <= 30
+    described = json.loads((tmp_path / "first" / "structure.json").read_text())
+    assert NetworkParameters.from_words(tuple(described["words"])) == icebreaker_parameters
+    assert b"\x7e\xaa\x99\x7e" in (tmp_path / "first" / report.bitstream).read_bytes()[:256]
+    lines.clear()
+    assert once("second") == report
+    assert "cache" in lines[-1]
+    for name in (report.bitstream, "report.json", "report.txt"):
+        first, second = (tmp_path / out / name for out in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_its_netlist_after_synthesis_gives_the_same_logits(
+    network, icebreaker_parameters, tmp_path
+):
+    """iCE40: LUTs, carries, flip-flops, block RAM, SPRAM and SB_MAC16, nothing else."""
+    netlist = post_synthesis_verilog(board("icebreaker"), icebreaker_parameters)
     cells = ("SB_LUT4", "SB_CARRY", "SB_DFF", "SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16", "SB_IO")
     assert [cell for cell in cells if f"{cell}" not in netlist] == []
     assert "always @" not in netlist
-    build_virtual_board("icebreaker", parameters, tmp_path, verilog=netlist, optimise="-O1")
+    build_virtual_board(
+        "icebreaker", icebreaker_parameters, tmp_path, verilog=netlist, optimise="-O1"
+    )
     pixels = images(network, 40)
     with Device.open(f"sim://{tmp_path}") as device:
         device.load(network)

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -202,3 +203,22 @@ def test_the_command_line(ulx3s, tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert json.loads((ulx3s / "board.json").read_text())["board"] == "ulx3s-85f"
+
+
+def test_a_board_that_closes_its_pipes_and_lives_on_is_ended(tmp_path, monkeypatch):
+    description = {"format": 1, "clock_hz": 1e6, "board": "none", "lights": []}
+    (tmp_path / "board.json").write_text(json.dumps(description))
+    (tmp_path / "board").write_text("#!/bin/sh\nexec sleep 600 <&- >&-\n")
+    (tmp_path / "board").chmod(0o755)
+    wait, ended = subprocess.Popen.wait, []
+
+    def impatient(process, timeout=None):
+        if timeout is not None:
+            raise subprocess.TimeoutExpired("board", timeout)
+        ended.append(wait(process))
+        return ended[-1]
+
+    monkeypatch.setattr(subprocess.Popen, "wait", impatient)
+    with pytest.raises(DeviceError, match=r"ended with status -9 after cycle 0"):
+        SimTransport(str(tmp_path))
+    assert ended == [-9]

@@ -323,7 +323,7 @@ class ModelBoard:
 
     def do_close(self, frame: HostFrame) -> None:
         self.say(Reply.DONE, frame.seq)
-        self.session = False
+        self.session, self.trial = False, 0
         self.at(self.lines["down"], lambda: setattr(self, "board_baud", self.default_baud))
 
     def do_set_baud(self, frame: HostFrame) -> None:
@@ -349,6 +349,13 @@ def opened(board: ModelBoard, **options) -> Device:
     nonces = iter(range(0x1000, 0x2000))
     link = Link(board, timeout=options["timeout"], nonce=lambda: next(nonces))
     return Device(board, link=link, **options)
+
+
+def slow_line(board: ModelBoard, limit: int) -> None:
+    """Let nothing through from the board at more than ``limit`` baud."""
+    board.deliver = lambda data, baud: (  # type: ignore[method-assign]
+        board.arrived.extend(data if baud == board.baud <= limit else b"\x55" * len(data))
+    )
 
 
 def expected_words(net: Network, data: np.ndarray) -> list[bytes]:
@@ -483,6 +490,71 @@ def test_a_board_that_stops_is_a_timeout_that_says_what_was_awaited():
     assert device.run(data).tolist() == net.run(data).tolist()  # a new session, weights kept
 
 
+@pytest.mark.parametrize(
+    ("stuck_at", "works"),
+    [("core", 0), ("core", 7), ("result", 0), ("result", 7), ("part", 2)],
+)
+def test_a_core_that_is_stuck_is_a_timeout_though_the_link_lives(stuck_at: str, works: int):
+    net = network(outputs=130)  # results of three parts
+    board = ModelBoard(net)
+    device = opened(board, timeout=1.5)
+    device.load(net)
+    compute, send_result = board.compute, board.send_result
+
+    def stuck(number: int, words: bytes, epoch: int) -> None:
+        if number < works:
+            compute(number, words, epoch)
+        elif stuck_at == "result":  # it takes samples and says nothing
+            board.taken += 1
+
+    def without_the_last_part(number: int) -> None:
+        down, parts = board.down, []
+        board.down = lambda frame: parts.append(frame) or ()
+        send_result(number)
+        board.down = down
+        for part in parts if number < works else parts[:-1]:
+            board.carry("down", part, board.board_baud, board.arrived.extend)
+
+    if stuck_at == "part":
+        board.send_result = without_the_last_part  # type: ignore[method-assign]
+    else:
+        board.compute = stuck  # type: ignore[method-assign]
+    start = board.time
+
+    def forever() -> None:
+        raise AssertionError(f"still waiting after {board.time - start:.3g} s")
+
+    board.at(start + 10, forever)
+    with pytest.raises(LinkTimeoutError, match=rf"waited .* s for result {works} of 30: "):
+        device.run(images(30))
+    assert 1.5 <= board.time - start < 2.5
+    assert device.link_statistics["polls"] > 5  # it was asked, and did answer
+    board.compute, board.send_result = compute, send_result  # type: ignore[method-assign]
+    data = images(2)
+    assert device.run(data).tolist() == net.run(data).tolist()
+
+
+def test_a_result_without_a_sample_is_refused():
+    net = network()
+    board = ModelBoard(net)
+    device = opened(board)
+    device.load(net)
+    right = board.send_result
+
+    def twice(number: int) -> None:
+        down, frames = board.down, []
+        board.down = lambda frame: frames.append(frame) or ()
+        board.results[number + 1] = board.results[number]
+        right(number)
+        right(number + 1)
+        board.down = down
+        board.carry("down", b"".join(frames), board.board_baud, board.arrived.extend)
+
+    board.send_result = twice  # type: ignore[method-assign]
+    with pytest.raises(DeviceError, match="result of a sample that it never got"):
+        device.run(images(1))
+
+
 def test_lost_results_only():
     net = network()
     board = ModelBoard(net)
@@ -532,12 +604,29 @@ def test_reset_forgets_the_weights():
 def test_the_rate_falls_back_when_the_line_cannot_do_it():
     net = network()
     board = ModelBoard(net)
-    board.deliver = lambda data, baud: (  # type: ignore[method-assign]
-        board.arrived.extend(data if baud == board.baud <= 500_000 else b"\x55" * len(data))
-    )
+    slow_line(board, 500_000)
     with opened(board) as device:
         assert device.info.baud == board.board_baud == 500_000
         device.load(net)
+
+
+def test_a_rate_that_was_asked_for_and_does_not_work_is_an_error():
+    net = network()
+    board = ModelBoard(net)
+    slow_line(board, 500_000)
+    with opened(board) as device:
+        assert device.info.baud == 500_000
+        with pytest.raises(DeviceError, match=r"at 1000000 baud, the line stays at 500000 baud"):
+            device.set_baud(1_000_000)
+        assert device.info.baud == board.board_baud == board.baud == 500_000
+        device.set_baud(200_000)
+        assert device.info.baud == board.board_baud == 200_000
+        device.load(net)
+        assert device.run(images(2)).tolist() == net.run(images(2)).tolist()
+    board = ModelBoard(net)
+    slow_line(board, 500_000)
+    with pytest.raises(DeviceError, match=r"at 1000000 baud, the line stays at 115200 baud"):
+        opened(board, baud=1_000_000)
 
 
 def test_lost_answers_of_set_baud():

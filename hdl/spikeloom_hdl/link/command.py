@@ -343,8 +343,9 @@ class CommandProcessor(wiring.Component):
             with m.State("After"), m.If(self.tx_idle):
                 m.next = "Done"
                 with m.If(command == Command.SET_BAUD):
+                    with m.If(~trial):  # a rate on trial is none to go back to
+                        m.d.sync += confirmed_period.eq(self.period)
                     m.d.sync += [
-                        confirmed_period.eq(self.period),
                         self.period.eq(word),
                         trial.eq(1),
                         heard.eq(0),
@@ -354,7 +355,7 @@ class CommandProcessor(wiring.Component):
                     m.d.comb += self.clear.eq(1)
                     m.d.sync += [session.eq(0), self.error.eq(0)]
                 with m.If(command == Command.CLOSE):
-                    m.d.sync += self.period.eq(self.period.init)
+                    m.d.sync += [self.period.eq(self.period.init), trial.eq(0)]
                 with m.If(command == Command.RESET):
                     m.d.comb += self.reset.eq(1)
                     m.d.sync += self.weights_valid.eq(0)

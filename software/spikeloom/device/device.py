@@ -62,8 +62,8 @@ class Device:
     ) -> None:
         """Identify the board on an open transport and take the fastest line rate.
 
-        baud: the fastest rate to use, None for the fastest both ends can do. timeout: seconds
-        without progress after which an operation gives up.
+        baud: the line rate to use, None for the fastest that works. timeout: seconds without
+        progress (a command executed, a sample taken, a result) after which an operation gives up.
         """
         self.address = address
         self._link = link or Link(transport, timeout=timeout)
@@ -115,7 +115,11 @@ class Device:
         return self._link.transport.now()
 
     def set_baud(self, baud: int) -> None:
-        """Change the line rate, up or down; DeviceError if the board's clock cannot make it."""
+        """Change the line rate, up or down.
+
+        Raises DeviceError if the board's clock cannot make it, or nothing gets through at it; then
+        the rate is the one before.
+        """
         self._raise_rate(baud)
 
     # What it is
@@ -165,6 +169,11 @@ class Device:
                 break
             if self._link.set_rate(cycles - 1, rate):
                 break
+            if baud is not None:
+                raise DeviceError(
+                    f"nothing gets through to the board{self._where} and back at {baud} baud, the"
+                    f" line stays at {self._link.baud} baud: use a slower rate, or a better cable"
+                )
         self.info = replace(self.info, baud=self._link.baud)
 
     # Registers
@@ -350,6 +359,8 @@ class Device:
                 f"result {done} of {len(words)}",
             )
             for crc, values in link.results:
+                if done >= begun:
+                    raise DeviceError("the board sent a result of a sample that it never got")
                 if crc != self._crc:
                     raise DeviceError(
                         f"result {done} was computed with other weights (CRC {crc:#010x}) than"

@@ -11,6 +11,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from spikeloom.device.transport import Transport
 from spikeloom.errors import DeviceError, LinkTimeoutError
@@ -37,11 +38,19 @@ class LinkStatistics:
     recoveries: int = 0  #: times that nothing came in time, or a frame was missed
 
 
+class _Sent(NamedTuple):
+    seq: int  # not modulo 256
+    frame: bytes
+    command: int
+
+
 class Link:
     """A session with a board.
 
     transport: the line, at the board's present rate. timeout: seconds without progress after which
-    an operation raises LinkTimeoutError. nonce: makes session numbers (32 bits, not zero).
+    an operation raises LinkTimeoutError; progress is a command executed (not POLL, which any board
+    that hears answers), a sample taken or a result. nonce: makes session numbers (32 bits, not
+    zero).
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class Link:
         """Forget everything of the session before."""
         self.nonce = nonce
         self._identity: DeviceFrame | None = None
-        self._unacked: deque[tuple[int, bytes]] = deque()
+        self._unacked: deque[_Sent] = deque()
         self._next_seq = 1
         self._answers: dict[int, DeviceFrame] = {}
         self._repeated_for = -1  # the missing frame for which all were sent again
@@ -71,8 +80,8 @@ class Link:
         self._resend_asked = False  # ... and the board knows
         self._closing = False
         self._partial: list[int] = []
-        self._progress = 0
-        self._last_event = self.transport.now()
+        self._progress = 0  # counts what the board has done: deadlines start again
+        self._last_event = self.transport.now()  # sign of life: silence starts again
         self.taken = 0  #: samples that have left the board's sample buffer
         self.results: list[tuple[int, list[int]]] = []  #: (CRC of weights, logits), in order
         self.received = 0  #: results received
@@ -175,7 +184,7 @@ class Link:
         frame = HostFrame(command, seq, self.received & 255, self.nonce, payload).pack()
         if not self._unacked:
             self._last_event = self.transport.now()
-        self._unacked.append((self._next_seq, frame))
+        self._unacked.append(_Sent(self._next_seq, frame, command))
         self._next_seq += 1
         self._answers.pop(self._next_seq - 256, None)
         self._write(frame)
@@ -214,7 +223,7 @@ class Link:
             raise DeviceError("this session with the board has ended: begin a new one")
 
     def _is_acked(self, seq: int) -> bool:
-        return not self._unacked or seq < self._unacked[0][0]
+        return not self._unacked or seq < self._unacked[0].seq
 
     def _patience(self, size: int) -> float:
         """Seconds in which ``size`` bytes and an answer have crossed the line."""
@@ -235,7 +244,7 @@ class Link:
         progress, since = self._progress, self.transport.now()
         while not ready():
             self._check()
-            in_flight = sum(len(frame) for _, frame in self._unacked)
+            in_flight = sum(len(sent.frame) for sent in self._unacked)
             silent = self._last_event + self._patience(in_flight)
             # Bytes that are still on their way are no silence.
             deadline = since + limit + 10 * in_flight / self.baud
@@ -253,7 +262,7 @@ class Link:
                 self._on_silence()
 
     def _complaint(self, awaited: str, seconds: float) -> str:
-        done = self._unacked[0][0] - 1 if self._unacked else self._next_seq - 1
+        done = self._unacked[0].seq - 1 if self._unacked else self._next_seq - 1
         return (
             f"waited {seconds:.3g} s for {awaited}: the board last executed frame {done} of"
             f" {self._next_seq - 1}, {self.received} results came"
@@ -275,7 +284,7 @@ class Link:
         self._last_event = self.transport.now()
         if self._unacked:
             # The zero ends a frame that the line has cut; the frames follow as they were.
-            self._write(b"\0" + b"".join(frame for _, frame in self._unacked))
+            self._write(b"\0" + b"".join(sent.frame for sent in self._unacked))
 
     def _read(self, deadline: float) -> None:
         data = self.transport.read(deadline)
@@ -323,22 +332,25 @@ class Link:
             self._advance()
         if frame.reply in (Reply.DATA, Reply.DONE):
             newest = self._next_seq - 1
-            self._answers[newest - ((newest - frame.seq) & 255)] = frame
+            asked = newest - ((newest - frame.seq) & 255)
+            if asked > 0:  # else it answers nothing: IDENTIFY once more
+                self._answers[asked] = frame
         elif frame.reply == Reply.RESULT:
             self._on_result(frame)
 
     def _on_acknowledgement(self, frame: DeviceFrame) -> None:
         if not self._unacked:
             return
-        base = self._unacked[0][0]
+        base = self._unacked[0].seq
         done = (frame.next_seq - base) & 255
         if 0 < done <= len(self._unacked):
-            for _ in range(done):
-                self._unacked.popleft()
-            self._advance()
+            executed = {self._unacked.popleft().command for _ in range(done)}
+            self._last_event = self.transport.now()
+            # A POLL is executed by any board that hears, whatever else of it is stuck.
+            self._progress += executed != {Command.POLL}
         # All that is in flight behind a lost frame makes the board say so again and again.
         if frame.status & Status.EARLY and self._unacked:
-            base = self._unacked[0][0]
+            base = self._unacked[0].seq
             if self._repeated_for != base:
                 self._repeated_for = base
                 self.statistics.recoveries += 1
@@ -346,11 +358,12 @@ class Link:
 
     def _on_result(self, frame: DeviceFrame) -> None:
         crc, first, *logits = frame.words()
+        if first + len(logits) > self.logits:
+            self.statistics.frames_damaged += 1  # none of this network
+            return
         ahead = (frame.seq - self.received) & 255
-        if ahead >= 128:
+        if ahead >= 128 or (ahead == 0 and first < len(self._partial)):
             return  # had it already
-        if first == 0 and ahead == 0:
-            self._partial = []
         if ahead or first != len(self._partial):  # one before it got lost
             self._missed = True
             return

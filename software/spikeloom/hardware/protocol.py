@@ -23,6 +23,7 @@ MAX_DEVICE_WORDS = (MAX_FRAME - CRC_BYTES - DEVICE_HEADER.size) // 4
 MAX_MEM_WORDS = (MAX_HOST_PAYLOAD - 4) // 4  #: words of one MEM_WRITE
 MAX_INFER_BYTES = MAX_HOST_PAYLOAD - 4  #: bytes of one INFER
 RESULT_LOGITS = 56  #: logits of one RESULT
+RESULT_BYTES = 12  #: at least: CRC of the weights, number of the first logit, a logit
 MEM_FIRST, MEM_LAST = 1 << 31, 1 << 30  #: flags of MEM_CRC, beside the address
 
 
@@ -173,6 +174,14 @@ class HostFrame:
         return cls(*HOST_HEADER.unpack_from(body), payload=body[HOST_HEADER.size :])
 
 
+_REPLIES = frozenset(Reply)
+
+
+def _check_words(payload: bytes) -> None:
+    if len(payload) % 4:
+        raise FrameError(f"a payload of {len(payload)} bytes is not made of words")
+
+
 @dataclass(frozen=True)
 class DeviceFrame:
     """A frame from the device.
@@ -197,8 +206,7 @@ class DeviceFrame:
 
     def words(self) -> tuple[int, ...]:
         """Payload as 32-bit words; FrameError if it is not whole words."""
-        if len(self.payload) % 4:
-            raise FrameError(f"a payload of {len(self.payload)} bytes is not made of words")
+        _check_words(self.payload)
         return struct.unpack(f"<{len(self.payload) // 4}I", self.payload)
 
     def pack(self) -> bytes:
@@ -210,11 +218,17 @@ class DeviceFrame:
 
     @classmethod
     def unpack(cls, coded: bytes) -> DeviceFrame:
-        """Parse the bytes before a delimiter; FrameError if they are no frame."""
+        """Parse the bytes before a delimiter; FrameError if no device sends that."""
         body = unseal(coded)
         if len(body) < DEVICE_HEADER.size:
             raise FrameError("short header")
-        return cls(*DEVICE_HEADER.unpack_from(body), payload=body[DEVICE_HEADER.size :])
+        payload = body[DEVICE_HEADER.size :]
+        if body[0] not in _REPLIES:
+            raise FrameError(f"unknown type {body[0]:#04x}")
+        _check_words(payload)
+        if body[0] == Reply.RESULT and len(payload) < RESULT_BYTES:
+            raise FrameError(f"a result of {len(payload)} bytes")
+        return cls(*DEVICE_HEADER.unpack_from(body), payload=payload)
 
 
 def words_payload(*words: int) -> bytes:
