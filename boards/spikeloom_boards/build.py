@@ -122,11 +122,25 @@ def _key(design: Design, tools: dict[str, Tool], seeds: Sequence[int]) -> str:
 _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", re.M)
 
 
+#: no tool takes longer for a design that it can finish
+TOOL_SECONDS = 7200
+
+
 def _run(tool: Tool, arguments: Sequence[str], work: Path, log: str) -> None:
     with open(work / log, "w") as stream:
-        done = subprocess.run(
-            [*tool.command, *arguments], cwd=work, stdout=stream, stderr=subprocess.STDOUT
-        )
+        try:
+            done = subprocess.run(
+                [*tool.command, *arguments],
+                cwd=work,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                timeout=TOOL_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise ToolError(
+                f"{tool.name} was not done after {TOOL_SECONDS / 3600:g} hours: the design may not"
+                " be routable; try a smaller folding"
+            ) from None
     if done.returncode == 0:
         return
     text = (work / log).read_text(errors="replace")

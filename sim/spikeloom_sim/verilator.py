@@ -109,11 +109,28 @@ def _digest(*parts: object) -> str:
     return state.hexdigest()
 
 
+#: no design here compiles longer
+BUILD_SECONDS = 1800
+
+
 def _run(command: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path) -> bool:
     with log.open("a") as out:
         out.write("$ " + " ".join(command) + "\n")
         out.flush()
-        done = subprocess.run(command, cwd=cwd, env=env, stdout=out, stderr=out, check=False)
+        try:
+            done = subprocess.run(
+                command,
+                cwd=cwd,
+                env=env,
+                stdout=out,
+                stderr=out,
+                check=False,
+                timeout=BUILD_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise BuildError(
+                f"{command[0]} was not done after {BUILD_SECONDS} s: see {log}"
+            ) from None
     return done.returncode == 0
 
 
