@@ -30,9 +30,6 @@ class Flow:
     flip_flops: str
 
 
-# a design that is nearly too large must fail, not look for a place for hours
-_GIVE_UP = ("--placer-heap-cell-placement-timeout", "256")
-
 # multipliers are placed by name, where a folding asks for them: synthesis must not add others
 FLOWS = {
     "ecp5": Flow(
@@ -55,7 +52,8 @@ FLOWS = {
         packer="icepack",
         bitstream="top.bin",
         synth_options=(),
-        place_options=_GIVE_UP,
+        # a design that is nearly too large must fail, not look for a place for hours
+        place_options=("--placer-heap-cell-placement-timeout", "256"),
         logic="ICESTORM_LC",
         block_ram="ICESTORM_RAM",
         multiplier="ICESTORM_DSP",

@@ -76,8 +76,8 @@ def _ulx3s(size: str, board_id: int, luts: int, blocks: int, multipliers: int, c
 
 # a 12F is sold as a 12F and is the die of a 25F; the open tools use all of it
 ULX3S_BOARDS = (
-    _ulx3s("12F", 0x0112, 24288, 56, 28, 62.5e6),
-    _ulx3s("25F", 0x0125, 24288, 56, 28, 62.5e6),
-    _ulx3s("45F", 0x0145, 43848, 108, 72, 62.5e6),
+    _ulx3s("12F", 0x0112, 24288, 56, 28, 75e6),
+    _ulx3s("25F", 0x0125, 24288, 56, 28, 75e6),
+    _ulx3s("45F", 0x0145, 43848, 108, 72, 75e6),
     _ulx3s("85F", 0x0185, 83640, 208, 156, 75e6),
 )

@@ -60,7 +60,7 @@ def test_mnist_without_its_package(monkeypatch):
         mnist_5k()
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(b"1,2\n3,4\n")])
+@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(b"1,2\n3,4\n", mtime=0)])
 def test_mnist_file_damaged(monkeypatch, tmp_path, content):
     file = tmp_path / "mnist.csv.gz"
     file.write_bytes(content)
