@@ -79,7 +79,7 @@ def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> 
         for name, text in plan.files.items()
         if Path(name).suffix in (".il", ".ys", ".lpf", ".pcf")
     }
-    files["top.il"] = _memories(_plain_names(files["top.il"]), board.family)
+    files["top.il"] = _memories(files["top.il"], board.family)
     commands = json.loads(plan.files["build_top.json"])["commands"]
     place, pack = commands[1][1:], commands[2][1:]
     at = place.index("--log")
@@ -102,15 +102,6 @@ def _memories(rtlil: str, family: str) -> str:
 
 
 _NO_CHECK = re.compile(r"^  attribute \\no_rw_check .*$", re.M)
-_INDEXED = re.compile(r"(\\[^\s\[\]]+)((?:\[\d+\])+)")
-
-
-def _plain_names(rtlil: str) -> str:
-    r"""Rename ``\x[0]``, Amaranth's name for an element of x, to ``\x.0``.
-
-    Where x is an output, yosys's abc9 takes the element for bit 0 of x, and dies without a message.
-    """
-    return _INDEXED.sub(lambda m: m[1] + m[2].replace("[", ".").replace("]", ""), rtlil)
 
 
 def board_verilog(board: Board, parameters: NetworkParameters, *, top: Any = None) -> str:

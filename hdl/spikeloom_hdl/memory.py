@@ -37,6 +37,18 @@ def row_bits(rows: int) -> int:
     return max(1, (rows - 1).bit_length())
 
 
+def _one_word_ports(rows: int, bits: int) -> dict[str, wiring.Member]:
+    """Members of a memory that reads and writes one word a cycle."""
+    return {
+        "read_row": In(row_bits(rows)),
+        "read": In(1),
+        "read_data": Out(bits),
+        "write_row": In(row_bits(rows)),
+        "write": In(1),
+        "write_data": In(bits),
+    }
+
+
 class BlockMemory(wiring.Component):
     """RAM of ``rows`` words; data come one cycle after ``read`` and stay until the next ``read``.
 
@@ -49,16 +61,7 @@ class BlockMemory(wiring.Component):
         if rows < 1 or bits < 1:
             raise ValueError(f"a memory needs >= 1 rows and bits, not {rows} rows of {bits} bits")
         self.rows, self.bits = rows, bits
-        super().__init__(
-            {
-                "read_row": In(row_bits(rows)),
-                "read": In(1),
-                "read_data": Out(bits),
-                "write_row": In(row_bits(rows)),
-                "write": In(1),
-                "write_data": In(bits),
-            }
-        )
+        super().__init__(_one_word_ports(rows, bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -95,16 +98,7 @@ class SinglePortMemory(wiring.Component):
         if not 1 <= rows <= SPRAM_ROWS:
             raise ValueError(f"an SPRAM column has 1 to {SPRAM_ROWS} rows, not {rows}")
         self.rows, self.bits = rows, bits
-        super().__init__(
-            {
-                "read_row": In(row_bits(rows)),
-                "read": In(1),
-                "read_data": Out(bits),
-                "write_row": In(row_bits(rows)),
-                "write": In(1),
-                "write_data": In(bits),
-            }
-        )
+        super().__init__(_one_word_ports(rows, bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
