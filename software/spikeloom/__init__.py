@@ -19,12 +19,23 @@ _HOME = {
     "convert": "spikeloom.conversion",
     "lower": "spikeloom.conversion",
     "Device": "spikeloom.device",
+    "encoders": "spikeloom.encoders",
     "SpikeloomError": "spikeloom.errors",
 }
 
-__all__ = ["Device", "Fixed", "Network", "SpikePack", "SpikeloomError", "convert", "lower"]
+__all__ = [
+    "Device",
+    "Fixed",
+    "Network",
+    "SpikePack",
+    "SpikeloomError",
+    "convert",
+    "encoders",
+    "lower",
+]
 
 if TYPE_CHECKING:
+    from spikeloom import encoders as encoders
     from spikeloom.conversion import convert as convert
     from spikeloom.conversion import lower as lower
     from spikeloom.device import Device as Device
@@ -37,7 +48,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for."""
     if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        module = importlib.import_module(_HOME[name])
+        value = module if _HOME[name] == f"{__name__}.{name}" else getattr(module, name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'spikeloom' has no attribute {name!r}; it has {sorted(__all__)}")

@@ -59,9 +59,7 @@ class NeuronRows(wiring.Component):
 
         memories = [("bias", p.accumulator_bits, self.write_bias, self.bias)]
         if p.fires:
-            memories.append(
-                ("threshold", p.threshold_bits, self.write_threshold, self.threshold)
-            )
+            memories.append(("threshold", p.threshold_bits, self.write_threshold, self.threshold))
         for name, bits, write, output in memories:
             ram = ColumnMemory(columns=lanes, rows=p.drain_rows, bits=bits)
             m.submodules[name] = ram

@@ -1,0 +1,1 @@
+"""Streaming spike encoders and decoders in gates: the bits of the golden models."""

@@ -1,0 +1,115 @@
+"""The way from floats to the integers of a golden model: rounded, saturated, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from spikeloom.errors import InputError
+from spikeloom.fixed import Fixed, Saturated, round_half_even
+from spikeloom.hardware.encoders import SignalParameters
+
+__all__ = ["FixedSignal", "shift_half_even", "to_integers"]
+
+
+def to_integers(name: str, value: Tensor, format: Fixed) -> np.ndarray:
+    """Round a real parameter, () or (channels,), to LSB of a format; ranges are checked later."""
+    try:
+        return round_half_even(np.ldexp(value.detach().cpu().double().numpy(), format.fraction))
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def shift_half_even(x: Tensor, bits: int) -> Tensor:
+    """Divide int64 by 2^bits, to nearest, ties to even."""
+    if bits == 0:
+        return x
+    down = x >> bits
+    rest = x - (down << bits)
+    half = 1 << (bits - 1)
+    return down + ((rest > half) | ((rest == half) & ((down & 1) == 1))).to(x.dtype)
+
+
+class FixedSignal:
+    """What golden models of signal codes share: settings, quantisation, shape checks.
+
+    parameters: structure, as of the core. settings: run-time parameters by name, for all channels
+    or one a channel; defaults where not given. offset, scale: of the float encoder, for
+    :meth:`quantise`.
+    """
+
+    def __init__(
+        self,
+        parameters: SignalParameters,
+        settings: Mapping[str, ArrayLike] | None = None,
+        *,
+        offset: Tensor | float = 0.0,
+        scale: Tensor | float = 1.0,
+    ):
+        self.parameters = parameters
+        self.settings = parameters.settings(settings)
+        self.offset, self.scale = (
+            torch.as_tensor(value, dtype=torch.float64).detach().cpu() for value in (offset, scale)
+        )
+
+    def quantise(self, signal: Tensor | ArrayLike) -> Saturated:
+        """Integers of a real signal (..., [channels,] time), and how many had to be saturated.
+
+        Raises InputError on NaN.
+        """
+        x = np.asarray(signal, dtype=np.float64)
+        offset, scale = (
+            value.numpy()[:, None] if value.ndim else value.numpy()
+            for value in (self.offset, self.scale)
+        )
+        if np.isnan(x).any():
+            index = tuple(int(k) for k in np.argwhere(np.isnan(x))[0])
+            raise InputError(f"signal{list(index)} is nan: an encoder takes numbers only")
+        return self.parameters.format.quantise((x - offset) * scale)
+
+    def to_real(self, samples: Tensor | ArrayLike) -> Tensor:
+        """Real signal, float64, of integers of the format."""
+        z = torch.as_tensor(self.parameters.format.to_real(np.asarray(samples)))
+        offset, scale = (v[:, None] if v.ndim else v for v in (self.offset, self.scale))
+        return z / scale + offset
+
+    def _samples(self, samples: Tensor | ArrayLike, what: str = "sample") -> Tensor:
+        """Check samples; int64 (..., channels, time), the channel axis even if there is one."""
+        x = torch.as_tensor(np.asarray(samples) if not isinstance(samples, Tensor) else samples)
+        if x.dtype.is_floating_point or x.dtype == torch.bool:
+            raise InputError(f"{what}s of a golden model are integers, not {x.dtype}: use quantise")
+        x = x.to(torch.int64)
+        if self.parameters.channels == 1:
+            x = x.unsqueeze(-2)
+        if x.ndim < 2 or x.shape[-2] != self.parameters.channels or x.shape[-1] == 0:
+            raise InputError(
+                f"{what}s must be (..., {self.parameters.channels}, time), not {tuple(x.shape)}"
+            )
+        return x
+
+    def _in_format(self, samples: Tensor | ArrayLike) -> Tensor:
+        x = self._samples(samples)
+        f = self.parameters.format
+        outside = (x < f.low) | (x > f.high)
+        if bool(outside.any()):
+            raise InputError(
+                f"sample {int(x[outside][0])} is outside {f.low}..{f.high}: quantise saturates"
+            )
+        return x
+
+    def _column(self, name: str) -> Tensor:
+        """Return a setting as int64 (channels,)."""
+        return torch.as_tensor(self.settings[name])
+
+    def _shaped(self, y: Tensor) -> Tensor:
+        """Drop the channel axis that :meth:`_samples` added."""
+        return y.squeeze(-2) if self.parameters.channels == 1 else y
+
+    def __repr__(self) -> str:
+        given: dict[str, Any] = {name: value.tolist() for name, value in self.settings.items()}
+        return f"{type(self).__name__}({self.parameters}, {given})"
