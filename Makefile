@@ -34,6 +34,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "Setting up the synthesis and test tools (650 MB)"
 	@$(PIP) -e '.[all,dev]'
+	@$(PIP) optuna torchmetrics joblib colorama  # what the four codecs of spike-encoding import
+	@$(PIP) --no-deps spike-encoding seglearn
 	@touch $@
 
 setup: $(VENV)/.demo
