@@ -23,7 +23,16 @@ from torch import Tensor
 
 from spikeloom.errors import InputError
 
-__all__ = ["Engine", "as_floats", "column", "engine", "engine_for", "reject_non_finite", "threaded"]
+__all__ = [
+    "Engine",
+    "as_floats",
+    "as_tensor",
+    "column",
+    "engine",
+    "engine_for",
+    "reject_non_finite",
+    "threaded",
+]
 
 Engine = Literal["auto", "torch", "numba", "triton"]
 
@@ -56,6 +65,8 @@ def installed(package: str) -> bool:
 def engine_for(x: Tensor, *, triton: bool = False) -> str:
     """Engine for a tensor: as chosen, else numba on the CPU, triton (if there is one) on CUDA."""
     chosen = _engine.get()
+    if chosen == "numba" and x.device.type != "cpu":
+        raise InputError(f"numba runs on the CPU, not on {x.device}: use 'auto', or signal.cpu()")
     if chosen != "auto":
         return chosen
     if x.device.type == "cpu":
@@ -68,7 +79,7 @@ def as_floats(x: Tensor | ArrayLike, what: str = "signal", *, empty: bool = Fals
 
     empty: whether an axis may have no entries.
     """
-    tensor = x if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+    tensor = as_tensor(x, what)
     if tensor.dtype not in (torch.float32, torch.float64):
         raise InputError(
             f"a {what} must be float32 or float64, not {str(tensor.dtype).removeprefix('torch.')}:"
@@ -81,11 +92,32 @@ def as_floats(x: Tensor | ArrayLike, what: str = "signal", *, empty: bool = Fals
     return tensor
 
 
+def as_tensor(x: Tensor | ArrayLike, what: str) -> Tensor:
+    """Tensor of anything like an array; InputError where torch has no such type."""
+    if isinstance(x, Tensor):
+        return x
+    try:
+        array = np.asarray(x)
+        # torch knows neither negative strides nor read-only memory
+        if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+            array = array.copy()
+        return torch.as_tensor(array)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a {what} must be an array of numbers: {error}") from None
+
+
 def reject_non_finite(x: Tensor, what: str = "signal") -> None:
     """InputError that names the first NaN or infinity of x, if there is one."""
-    finite = torch.isfinite(x)
-    if not bool(finite.all()):
-        flat = int(torch.nonzero(~finite.reshape(-1))[0])
+    flat = -1
+    if engine_for(x) == "numba":
+        from spikeloom.encoders.kernels.finite import find
+
+        flat = find(x.detach().contiguous().numpy())
+    else:
+        finite = torch.isfinite(x.detach())
+        if not bool(finite.all()):
+            flat = int(torch.nonzero(~finite.reshape(-1))[0])
+    if flat >= 0:
         raise non_finite(x, flat, what)
 
 
@@ -109,7 +141,10 @@ def column(
     low: its bound, exclusive if ``above``. Raises InputError on NaN, a wrong shape, or a value out
     of range.
     """
-    tensor = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+    try:
+        tensor = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must be one number, or one a channel, not {value!r}") from None
     if tensor.ndim > 1 or tensor.numel() == 0:
         raise InputError(
             f"{name} must be one number, or one for each channel, not of shape"

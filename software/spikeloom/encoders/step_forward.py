@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from spikeloom.encoders import relax, surrogate, trainable
 from spikeloom.encoders.base import column, engine_for
 from spikeloom.encoders.golden.quantise import to_integers
 from spikeloom.encoders.golden.step_forward import FixedStepForward
+from spikeloom.encoders.search import Range
 from spikeloom.encoders.signal import SignalEncoder, State
 from spikeloom.errors import InputError
 from spikeloom.fixed import Fixed
@@ -37,6 +39,12 @@ class StepForward(SignalEncoder):
     PARAMETERS: ClassVar[tuple[str, ...]] = ("threshold", "initial")
     REALS: ClassVar[int] = 1  # base
     COUNTS: ClassVar[int] = 3  # started, level, previous spike
+    TRITON: ClassVar[bool] = True
+    TRAINABLE: ClassVar[Mapping[str, Any]] = {
+        "threshold": trainable.Positive,
+        "initial": None,
+    }
+    SEARCH: ClassVar[Mapping[str, Range]] = {"threshold": Range(1e-3, 1, log=True, relative=True)}
 
     threshold: Tensor
     initial: Tensor
@@ -56,6 +64,8 @@ class StepForward(SignalEncoder):
             raise InputError(f"levels must be 0..3, and 0 with profile='compat', not {levels!r}")
         if isinstance(initial, str) and initial != "first":
             raise InputError(f"initial must be a number or 'first', not {initial!r}")
+        if profile == "compat" and initial not in ("first", 0.0):
+            raise InputError("profile='compat' starts at the first sample: leave out initial")
         self.side_band = profile == "compat" or isinstance(initial, str)
         self.levels, self.profile = levels, profile
         start = 0.0 if isinstance(initial, str) else initial
@@ -75,6 +85,11 @@ class StepForward(SignalEncoder):
 
         return encode
 
+    def _triton_kernel(self) -> Any:
+        from spikeloom.encoders.kernels.triton_signal import step_forward
+
+        return step_forward
+
     def _reference(self, z: Tensor, p: list[Tensor], state: State, out: Tensor) -> None:
         threshold, initial = p
         base, (started, level, last) = state.real[:, 0], state.count.unbind(1)
@@ -87,7 +102,7 @@ class StepForward(SignalEncoder):
                 out[:, 0] = 0
                 begin = 1
         for t in range(begin, z.shape[1]):
-            theta = torch.ldexp(threshold, level)
+            theta = threshold * (1 << level)
             above, below = base + theta, base - theta
             up, down = z[:, t] > above, z[:, t] < below
             base.copy_(torch.where(up, above, torch.where(down, below, base)))
@@ -96,6 +111,14 @@ class StepForward(SignalEncoder):
             level.copy_(torch.where(again, level + 1, level - 1).clamp(0, self.levels))
             last.copy_(spike)
             out[:, t] = spike
+
+    def _relaxed(
+        self, z: Tensor, p: list[Tensor], temperature: float, hard: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if hard is None or self.levels:
+            options = {"side_band": self.side_band, "levels": self.levels}
+            return relax.step_forward(z, p[0], p[1], temperature, hard, **options)
+        return surrogate.step_forward(z, p[0], p[1], temperature, hard, side_band=self.side_band)
 
     def _decode(self, s: Tensor, p: list[Tensor], initial: Tensor | None) -> Tensor:
         if initial is None and self.side_band and self.profile == "textbook":
@@ -111,18 +134,33 @@ class StepForward(SignalEncoder):
             out = torch.empty_like(s, memory_format=torch.contiguous_format)
             columns = torch.stack((threshold, base), 1)
             trains, table, signal = (a.detach().numpy() for a in (s.contiguous(), columns, out))
-            decode(trains, table, signal, self.levels)
+            decode(trains, table, signal, self.levels, int(self.side_band))
             return out
         level = torch.zeros(s.shape[0], dtype=torch.int64, device=s.device)
         last = torch.zeros_like(s[:, 0])
-        steps = []
-        for t in range(s.shape[1]):
-            base = base + torch.ldexp(threshold, level) * s[:, t]
+        steps = [base] if self.side_band else []
+        for t in range(int(self.side_band), s.shape[1]):
+            base = base + threshold * (1 << level) * s[:, t]
             steps.append(base)
             again = (s[:, t] == last) & (last != 0)
             level = torch.where(again, level + 1, level - 1).clamp(0, self.levels)
             last = s[:, t]
         return torch.stack(steps, 1)
+
+    def _decode_smooth(self, s: Tensor, p: list[Tensor], initial: Tensor | None) -> Tensor:
+        if self.levels:
+            return super()._decode_smooth(s, p, initial)
+        with torch.no_grad():
+            value = self._decode(s, p, initial)
+        threshold, base = p[0], p[1] if initial is None else initial
+        # the same sum without a graph over time, and the bits of the loop
+        sums = s.cumsum(1) - s[:, :1] if self.side_band else s.cumsum(1)
+        return relax.replace(base[:, None] + threshold[:, None] * sums, value)
+
+    @classmethod
+    def _fit_defaults(cls, first: Tensor, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        # a number needs no side-band; several records share the mean of theirs
+        return {} if fixed.get("profile") == "compat" else {"initial": first}
 
     def fixed(self, format: Fixed, *, channels: int | None = None) -> FixedStepForward:
         """Integer golden model with these parameters rounded to a format: the bits of the core.
@@ -140,4 +178,6 @@ class StepForward(SignalEncoder):
         given = {"threshold": to_integers("threshold", self.threshold, format)}
         if not self.side_band:
             given["initial"] = to_integers("initial", self.initial, format)
-        return FixedStepForward(parameters, given, offset=self.offset, scale=self.scale)
+        return FixedStepForward(
+            parameters, given, profile=self.profile, offset=self.offset, scale=self.scale
+        )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikeloom.errors import InputError
 from spikeloom.fixed import Fixed, Saturated, round_half_even
-from spikeloom.hardware.encoders import SignalParameters
+from spikeloom.hardware.encoders import ObservationParameters, SignalParameters
 
 __all__ = ["FixedSignal", "shift_half_even", "to_integers"]
 
@@ -45,7 +45,7 @@ class FixedSignal:
 
     def __init__(
         self,
-        parameters: SignalParameters,
+        parameters: SignalParameters | ObservationParameters,
         settings: Mapping[str, ArrayLike] | None = None,
         *,
         offset: Tensor | float = 0.0,

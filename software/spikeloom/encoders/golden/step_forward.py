@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -14,9 +17,28 @@ __all__ = ["FixedStepForward"]
 
 
 class FixedStepForward(FixedSignal):
-    """Golden model of the step-forward core and of its decoder."""
+    """Golden model of the step-forward core and of its decoder.
+
+    profile: ``"compat"`` is spike-encoding 1.8.2 on integers: the rule with ``initial="first"``,
+    but its decoder starts at 0 unless told.
+    """
 
     parameters: StepForwardParameters
+
+    def __init__(
+        self,
+        parameters: StepForwardParameters,
+        settings: Mapping[str, ArrayLike] | None = None,
+        *,
+        profile: str = "textbook",
+        **common: Any,
+    ):
+        super().__init__(parameters, settings, **common)
+        if profile not in ("textbook", "compat"):
+            raise InputError(f"profile must be 'textbook' or 'compat', not {profile!r}")
+        if profile == "compat" and (parameters.levels or parameters.initial != "first"):
+            raise InputError("profile='compat' is initial='first' with levels=0")
+        self.profile = profile
 
     def encode(self, samples: Tensor | ArrayLike) -> Tensor:
         """Spikes, int8, of one frame: int64 samples (..., [channels,] time) of the format."""
@@ -47,10 +69,11 @@ class FixedStepForward(FixedSignal):
         level, last = torch.zeros_like(threshold), torch.zeros_like(threshold)
         first = self.parameters.initial == "first"
         if first:
-            if start is None:
+            if start is None and self.profile == "textbook":
                 raise InputError("decoding needs the side-band: start=samples[..., 0]")
-            base = torch.as_tensor(start).to(torch.int64)
-            base = base.unsqueeze(-1) if self.parameters.channels == 1 else base
+            base = torch.as_tensor(0 if start is None else start).to(torch.int64)
+            if base.ndim and self.parameters.channels == 1:
+                base = base.unsqueeze(-1)
             base = base.expand(s.shape[:-1])
             out[..., 0] = base
         else:

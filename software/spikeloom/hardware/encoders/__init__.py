@@ -4,6 +4,14 @@ The docstrings of these frozen dataclasses are the specification that golden mod
 """
 
 from spikeloom.hardware.encoders.common import CoreParameters, Field, channel_bits
+from spikeloom.hardware.encoders.more import (
+    BurstParameters,
+    HoughSpikerParameters,
+    MovingWindowParameters,
+    SigmaDeltaParameters,
+    ThresholdBasedParameters,
+)
+from spikeloom.hardware.encoders.packer import PackerMode, PackerParameters
 from spikeloom.hardware.encoders.signal import (
     BSADecoderParameters,
     BSAParameters,
@@ -28,21 +36,28 @@ from spikeloom.hardware.encoders.value import (
 __all__ = [
     "BSADecoderParameters",
     "BSAParameters",
+    "BurstParameters",
     "CoreParameters",
     "DeltaParameters",
     "Field",
+    "HoughSpikerParameters",
     "LIFDecoderParameters",
     "LIFParameters",
     "LatencyParameters",
+    "MovingWindowParameters",
     "ObservationParameters",
     "PWMParameters",
+    "PackerMode",
+    "PackerParameters",
     "PhaseParameters",
     "PoissonParameters",
     "PopulationParameters",
     "RateParameters",
+    "SigmaDeltaParameters",
     "SignalParameters",
     "StepForwardDecoderParameters",
     "StepForwardParameters",
+    "ThresholdBasedParameters",
     "ValueParameters",
     "channel_bits",
 ]

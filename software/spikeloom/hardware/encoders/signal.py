@@ -43,6 +43,10 @@ def _one_of(name: str, value: str, allowed: object) -> None:
     require(value in choices, f"{name} must be one of {choices}, not {value!r}")
 
 
+def _only_dense(decoder: SignalParameters) -> None:
+    require(decoder.output == "dense", "a decoder gives samples, not spikes: output is 'dense'")
+
+
 def _threshold(width: int) -> Field:
     # the difference of two samples needs `width` bits without its sign
     return Field("threshold", width, 1, (1 << width) - 1, 1 << max(0, width - 4))
@@ -123,15 +127,16 @@ class LIFParameters(SignalParameters):
     The membrane potential v has GUARD_BITS bits below the LSB of a sample, and is 0 before the
     first sample of a frame, which is integrated like any other. With theta = threshold << GUARD:
 
-        v += x << GUARD
+        v = round_half_even(v * leak / 2^leak_bits) + (x << GUARD)
         s = +1 if v > theta;  s = -1 if v < -theta;  s = 0 otherwise
         if s:  v = 0                                   reset = "zero"
                v = clip(v - s * theta, -theta, theta)  reset = "subtract"
-        v = round_half_even(v * leak / 2^leak_bits)
 
     refractory > 0: for ``refractory`` samples (a run-time parameter up to this number) after a
     spike the sample is ignored, s = 0 and v stays as it is, without leak.
-    |v| <= theta after every sample, so that 1 + width + GUARD bits hold it.
+    |v| <= theta after every sample, so that 1 + width + GUARD bits hold it. (The leak belongs to
+    the sample after it: a change of ``leak`` inside a frame takes effect there. As long as it is
+    constant, leaking at the end of a sample gives the same spikes.)
     """
 
     NAME: ClassVar[str] = "lif"
@@ -209,8 +214,11 @@ class BSAParameters(SignalParameters):
         s[t] = 1, r[t+k] -= h[k] for k < K,  if e >= threshold, else s[t] = 0
 
     (|r| - |r - h| = clip(sign(h) * (2r - h), -|h|, |h|).) The spike of sample t comes when sample
-    t + taps - 1 is in, or when the frame ended. sum |h| <= 2^width, so that a residual has
-    width + 2 bits; e has width + 2 bits too.
+    t + taps - 1 is in, or when the frame ended, with the threshold in force for the sample that
+    came last. A frame cut off by the next ``first``, without ``last``, gives only the spikes that
+    its samples allow. sum |h| <= 2^width (``filters.checked_taps``), so that a residual has
+    width + 2 bits; e has width + 2 bits too. Taps written while a frame is under way make its
+    spikes undefined.
 
     form: ``parallel`` decides in one cycle; ``interleaved`` is pipelined, and makes a sample wait
     while a decision of the same channel is under way, so that interleaved channels run at one
@@ -298,15 +306,21 @@ class DeltaParameters(SignalParameters):
 class StepForwardDecoderParameters(SignalParameters):
     """The inverse of step-forward: spikes, with the side-band, in; samples of ``format`` out.
 
-    base = side-band at the first sample of a frame (initial="first", y = base) or the parameter
-    ``initial`` before it; then base = clip(base + s * (threshold << level)) to the format, and
-    y = base; level as in the encoder.
+    base = side-band at the first sample of a frame (initial="first", y = base, and its spike does
+    not count) or the parameter ``initial`` before it. Then base = clip(base + s * (threshold <<
+    level)) to the format, and y = base; level as in the encoder.
     """
 
     NAME: ClassVar[str] = "step-forward-decoder"
 
     levels: int = 0
     initial: Initial = "first"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _only_dense(self)
+        require_integer("levels", self.levels, 0, 3)
+        _one_of("initial", self.initial, Initial)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -334,6 +348,11 @@ class LIFDecoderParameters(SignalParameters):
 
     leak_bits: int = 16
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _only_dense(self)
+        require_integer("leak_bits", self.leak_bits, 2, 16)
+
     @property
     def fields(self) -> tuple[Field, ...]:
         """Leak as in the encoder; gain, what one spike adds."""
@@ -347,7 +366,11 @@ class LIFDecoderParameters(SignalParameters):
 
 @dataclass(frozen=True, kw_only=True)
 class BSADecoderParameters(SignalParameters):
-    """Binary FIR: y[t] = clip(sum_{k<taps} h[k] * s[t-k]) in ``format``; s = 0 before the frame."""
+    """Binary FIR: y[t] = clip(sum_{k<taps} h[k] * s[t-k]) in ``format``; s = 0 before the frame.
+
+    s is 0 or 1. The taps, common to all channels, are writable at run time through the port
+    ``taps``, at any time; any that fit in width + 1 bits are allowed.
+    """
 
     NAME: ClassVar[str] = "bsa-decoder"
 

@@ -3,6 +3,8 @@
 A value v of ``bits`` bits, unsigned, stands for v / full in [0, 1], full = 2^bits - 1. Frames and
 channels as in the signal encoders. With ``output="events"`` every set bit of a word is a transfer,
 its time stamp the number of the word in its frame times ``steps`` plus the step, 0 the first.
+``first`` marks the first event of the first word of a frame, ``last`` the last event of the last
+word; where that word has no spikes, an event with spike = 0 and the time of its step 0 stands in.
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+"""Ben's spiker algorithm, row by row: one decision a sample, on the residual in place."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def encode(x, p, taps, lengths, real, count, out, compat, by_record):
+    """Encode rows; p: offset, scale, threshold. See ``BSA._reference``.
+
+    taps: (rows, n), of which row r has the first lengths[r]. real: residuals that wait for samples
+    to come. out: as many columns as there are decisions; windows end with the samples there are.
+    compat: the first sample of a stream has no spike. by_record: x was checked and is normalised.
+    """
+    rows, time = x.shape
+    latency, decisions = real.shape[1], out.shape[1]
+    zero = x.dtype.type(0)
+    work = np.empty(latency + time, x.dtype)
+    h = np.empty(taps.shape[1], x.dtype)
+    for r in range(rows):
+        offset, scale, threshold = p[r, 0], p[r, 1], p[r, 2]
+        width = lengths[r]
+        for k in range(width):
+            h[k] = taps[r, k]
+        seen = count[r, 0]
+        waiting = min(seen, latency)
+        total = waiting + time
+        for t in range(waiting):
+            work[t] = real[r, t]
+        for t in range(time):
+            raw = x[r, t]
+            if not by_record and not np.isfinite(raw):
+                return r * time + t
+            work[waiting + t] = (raw - offset) * scale
+        begin = min(1, decisions) if compat and seen == waiting else 0
+        for t in range(begin):
+            out[r, t] = 0
+        for t in range(begin, decisions):
+            window = work[t : min(t + width, total)]
+            without, with_spike = zero, zero
+            for k in range(len(window)):
+                without += abs(window[k])
+                with_spike += abs(window[k] - h[k])
+            if with_spike <= without - threshold:
+                for k in range(len(window)):
+                    window[k] -= h[k]
+                out[r, t] = 1
+            else:
+                out[r, t] = 0
+        for t in range(decisions, total):
+            real[r, t - decisions] = work[t]
+        count[r, 0] = seen + time
+    return -1
