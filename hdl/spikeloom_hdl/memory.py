@@ -9,6 +9,7 @@ block to keep it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from amaranth.hdl import (
@@ -26,7 +27,7 @@ from amaranth.hdl import (
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["BlockMemory", "ColumnMemory", "relax_collisions", "row_bits"]
+__all__ = ["BlockMemory", "ColumnMemory", "Rom", "relax_collisions", "row_bits"]
 
 SPRAM_ROWS = 1 << 14
 SPRAM_BITS = 16
@@ -85,6 +86,31 @@ class BlockMemory(wiring.Component):
             ~(self.read & self.write & (self.read_row == self.write_row)),
             Format("row {} is read and written in one cycle", self.read_row),
         )
+        return m
+
+
+class Rom(wiring.Component):
+    """Constant words; ``data`` come one cycle after ``read`` and stay until the next ``read``.
+
+    Members: ``row``, ``read``, ``data``. A ROM of some size becomes block RAM. Beyond its last row
+    there is nothing in particular.
+
+    words: 0 .. 2^bits - 1 each. Raises ValueError if there are none, or one does not fit.
+    """
+
+    def __init__(self, words: Sequence[int], *, bits: int):
+        if not words or not all(0 <= word < 1 << bits for word in words):
+            raise ValueError(f"a ROM needs words in 0..{(1 << bits) - 1}, at least one")
+        self.words, self.bits = tuple(words), bits
+        super().__init__({"row": In(row_bits(len(words))), "read": In(1), "data": Out(bits)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.rom = rom = memory.Memory(
+            shape=unsigned(self.bits), depth=max(2, len(self.words)), init=self.words
+        )
+        port = rom.read_port()
+        m.d.comb += [port.addr.eq(self.row), port.en.eq(self.read), self.data.eq(port.data)]
         return m
 
 

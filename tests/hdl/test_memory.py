@@ -15,7 +15,7 @@ from amaranth.sim import Simulator
 from spikeloom.hardware.parameters import DenseParameters, Folding
 from spikeloom_boards.toolchain import find_tool
 from spikeloom_hdl.layers.dense import Dense
-from spikeloom_hdl.memory import BlockMemory, ColumnMemory, relax_collisions
+from spikeloom_hdl.memory import BlockMemory, ColumnMemory, Rom, relax_collisions
 
 
 def simulate(component, testbench):
@@ -243,3 +243,25 @@ def test_no_cells_around_the_memories_of_a_layer(tmp_path):
             if port.startswith("DO"):
                 for bit in bits:
                     assert {kind for _, kind in readers.get(bit, [])} <= {"TRELLIS_FF"}, name
+
+
+def test_rom_keeps_its_output():
+    rom = Rom([7, 0, 31, 5, 2], bits=5)
+
+    async def main(ctx):
+        for row, word in enumerate([7, 0, 31, 5, 2]):
+            ctx.set(rom.row, row)
+            ctx.set(rom.read, 1)
+            await ctx.tick()
+            ctx.set(rom.read, 0)
+            ctx.set(rom.row, 0)
+            await ctx.tick()
+            assert ctx.get(rom.data) == word
+
+    simulate(rom, main)
+
+
+@pytest.mark.parametrize("words", [[], [3, 4], [-1]])
+def test_rom_refuses_words_that_do_not_fit(words):
+    with pytest.raises(ValueError, match=re.escape("a ROM needs words in 0..3")):
+        Rom(words, bits=2)

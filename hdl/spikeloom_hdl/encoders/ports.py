@@ -6,14 +6,21 @@ from typing import Any
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
-from spikeloom.hardware.encoders import CoreParameters, SignalParameters, ValueParameters
+from spikeloom.hardware.encoders import (
+    CoreParameters,
+    PackerParameters,
+    SignalParameters,
+    ValueParameters,
+)
 from spikeloom.hardware.encoders.common import channel_bits
 
 __all__ = [
+    "packed_layout",
     "samples_layout",
     "settings_layout",
     "spikes_layout",
     "taps_layout",
+    "train_layout",
     "values_layout",
     "words_layout",
 ]
@@ -70,3 +77,13 @@ def settings_layout(parameters: CoreParameters) -> data.StructLayout:
 def taps_layout(taps: int, bits: int) -> data.StructLayout:
     """One coefficient of a filter, two's complement: payload of the stream ``taps``."""
     return data.StructLayout({"index": channel_bits(taps), "tap": signed(bits)})
+
+
+def train_layout(parameters: PackerParameters) -> data.StructLayout:
+    """A spike as a packer takes it from any signal encoder: no side-band, no time."""
+    return _marked({"spike": signed(parameters.spike_bits)}, parameters.channels)
+
+
+def packed_layout(parameters: PackerParameters) -> data.StructLayout:
+    """A word of a SpikePack network's input."""
+    return _marked({"word": unsigned(parameters.output_bits)}, parameters.output_channels)
