@@ -21,6 +21,7 @@ from spikeloom_boards.toolchain import find_tool
 __all__ = [
     "Design",
     "board_verilog",
+    "memory_hints",
     "post_synthesis_verilog",
     "prepare",
     "simulation_cells",
@@ -79,7 +80,7 @@ def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> 
         for name, text in plan.files.items()
         if Path(name).suffix in (".il", ".ys", ".lpf", ".pcf")
     }
-    files["top.il"] = _memories(files["top.il"], board.family)
+    files["top.il"] = memory_hints(files["top.il"], board.family)
     commands = json.loads(plan.files["build_top.json"])["commands"]
     place, pack = commands[1][1:], commands[2][1:]
     at = place.index("--log")
@@ -87,7 +88,7 @@ def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> 
     return Design(files, tuple(place), tuple(pack))
 
 
-def _memories(rtlil: str, family: str) -> str:
+def memory_hints(rtlil: str, family: str) -> str:
     """Tell synthesis what it may do with the memories of the gateware.
 
     None reads and writes one address in one cycle. On iCE40, which has no LUT RAM, even a small one

@@ -21,7 +21,7 @@ from spikeloom_sim.verilator import waves_format
 __all__ = ["BENCHES", "find_designs", "main", "simulate"]
 
 #: Modules of :mod:`spikeloom_sim.benches`.
-BENCHES = ("fire", "layers", "uart")
+BENCHES = ("fire", "layers", "uart", "encoders")
 
 
 def find_designs(core: str | None = None) -> list[Design]:

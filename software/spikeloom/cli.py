@@ -152,13 +152,19 @@ def verilog(
     option: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="a core's parameter: name=value")
     ] = None,
+    channels: Annotated[int | None, typer.Option(help="of an encoder: --set channels=N")] = None,
+    width: Annotated[int | None, typer.Option(help="bits of a sample: --set width=N")] = None,
 ) -> None:
     """Write one core, or a whole network with stream ports, as self-contained Verilog."""
     _need("amaranth", "hdl")
     from spikeloom_hdl.verilog import CORES, core_verilog, network_verilog
 
+    option = [
+        *(f"{k}={n}" for k, n in (("channels", channels), ("width", width)) if n is not None),
+        *(option or []),
+    ]
     if what in CORES:
-        text = core_verilog(what, option or [])
+        text = core_verilog(what, option)
     else:
         _need("amaranth_boards", "boards")
         from spikeloom_boards.registry import board as find_board
@@ -260,6 +266,85 @@ def run(
         raise SpikeloomError(
             "the board and the golden model disagree: spikeloom doctor, then rebuild"
         )
+
+
+@app.command()
+def encoders() -> None:
+    """List the spike encoders, with their parameters."""
+    from spikeloom.encoders.listing import listing
+
+    table = Table(title="spike encoders: spikeloom.encoders.NAME(parameters)", box=SIMPLE_HEAD)
+    for name in ("class", "core", "what it does", "parameters and defaults", "decodes"):
+        table.add_column(name, overflow="fold")
+    for row in listing():
+        table.add_row(row.name, row.core or "-", row.title, row.parameters, row.decodes)
+    console.print(table)
+    console.print(
+        "their cores as Verilog: spikeloom verilog CORE;  on your own signal: spikeloom compare",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def compare(
+    signal: Annotated[
+        str, typer.Argument(help=".csv, .wav or .npy; or sines, chirp, ecg, steps, noisy-sine")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for pictures and JSON")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="samples a second, if the file does not say")
+    ] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option("--channel", "-c", help="name or number; repeatable")
+    ] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option("--encoder", "-e", help="only these; repeatable")
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(help="lambda: error over variance against spikes a sample")
+    ] = 0.1,
+    at_snr: Annotated[
+        float | None, typer.Option(help="dB at which sparsity is compared; default the median")
+    ] = None,
+    at_density: Annotated[
+        float, typer.Option(help="spikes a sample at which SNR is compared")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help="of the fits")] = 0,
+) -> None:
+    """Every encoder on your signal, fitted: error, sparsity, latency, cost in gates; pictures."""
+    from spikeloom.recording import named_or_file
+    from spikeloom.study.compare import compare as compare_encoders
+    from spikeloom.study.compare_plots import draw_comparison
+    from spikeloom.study.compare_table import cost_table, fidelity_table, to_json, work_table
+    from spikeloom.study.encoder_area import area_table
+
+    recording = named_or_file(signal, rate=rate, channels=channel or ())
+    folder = out or Path("build") / "compare" / Path(signal).stem
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: --out takes the name of a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with console.status("fitting") as status:
+        result = compare_encoders(
+            recording,
+            names=encoder or (),
+            weight=weight,
+            target_snr=at_snr,
+            target_density=at_density,
+            seed=seed,
+            progress=lambda name: status.update(f"fitting {name}"),
+        )
+    areas = area_table()
+    console.print(fidelity_table(result))
+    console.print(work_table(result))
+    console.print(cost_table(result, areas))
+    (folder / "comparison.json").write_text(to_json(result, areas))
+    pictures = draw_comparison(result, folder)
+    console.print(
+        f"wrote {pictures[0]}, a picture of each reconstruction beside it, and comparison.json",
+        soft_wrap=True,
+    )
 
 
 @app.command()

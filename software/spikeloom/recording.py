@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spikeloom.errors import InputError
 
-__all__ = ["Recording", "load_recording"]
+__all__ = ["Recording", "load_recording", "named_or_file"]
 
 _FORMS = "a .csv table, a .wav sound, or a .npy array (time,) or (channels, time)"
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -70,6 +70,26 @@ def load_recording(
     chosen = [_index(file, names, name) for name in channels] or list(range(len(names)))
     picked = tuple(names[k] for k in chosen)
     return Recording(values[chosen], picked, rate or found or 1.0)
+
+
+def named_or_file(
+    name: str, *, rate: float | None = None, channels: Sequence[str] = ()
+) -> Recording:
+    """Return a test signal of ``study.signals`` by name (1 kHz, the ECG 360 Hz), or read a file.
+
+    Raises InputError as :func:`load_recording` does.
+    """
+    from spikeloom.study import signals
+
+    if name not in signals.NAMES or Path(name).exists():
+        if not Path(name).exists() and not Path(name).suffix:
+            known = ", ".join(signals.NAMES)
+            raise InputError(f"no signal {name!r}: give {_FORMS}, or one of {known}")
+        return load_recording(name, rate=rate, channels=channels)
+    if channels:
+        raise InputError(f"the test signal {name} has one channel: leave --channel out")
+    values = signals.signal(name)[None].astype(np.float64)
+    return Recording(values, (name,), rate or (360.0 if name == "ecg" else 1000.0))
 
 
 def _index(file: Path, names: Sequence[str], wanted: str) -> int:

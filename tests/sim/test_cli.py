@@ -231,3 +231,18 @@ def test_verilog_of_a_core_and_of_a_network(capsys, tmp_path):
     assert "load__address" in net
     text = fails(capsys, "verilog", "fires")
     assert "fire" in text
+
+
+def test_verilog_of_an_encoder(capsys, tmp_path):
+    out = tmp_path / "sf.v"
+    main_ok("verilog", "step-forward", "--channels", "8", "--width", "12", "-o", str(out))
+    text = out.read_text()
+    assert "module spikeloom_step_forward(" in text
+    assert "channels=8" in text[:6000]
+    assert "[11:0] sample" in text[:6000]
+    text = fails(capsys, "verilog", "step-forward", "--channels", "2000")
+    assert "channels must be an integer in 1..1024, not 2000" in text
+    text = fails(capsys, "verilog", "rate", "--width", "8")
+    assert "rate has no setting 'width=8'; it has channels=1" in text
+    text = fails(capsys, "verilog", "mnist-mlp", "--channels", "8")
+    assert "not for a network" in text

@@ -44,6 +44,19 @@ def test_layers_with_vendor_cells(name, tmp_path):
     assert [o.test for o in outcomes if not o.passed] == []
 
 
+@pytest.mark.parametrize(
+    "name", ["lif/channels7", "bsa/channels1-width8-interleaved", "rate/channels7"]
+)
+def test_encoders_equal_their_golden_models(name, tmp_path):
+    """10^4 samples with pauses on both sides, and what remains after a reset."""
+    console = Console(record=True, width=200)
+    outcomes = simulate(name, seed=5, out_dir=tmp_path, console=console)
+    tests = ["back_pressure", "ready_after_valid", "reset_in_a_frame"]
+    assert [o.test for o in outcomes] == tests
+    assert [o.detail for o in outcomes if not o.passed] == []
+    assert re.match(r"1\d{4} samples, \d+ outputs, 0 differ$", outcomes[0].report)
+
+
 def test_a_failure_shows_how_to_reproduce_it(tmp_path, monkeypatch):
     fire = "spikeloom_sim.benches.fire"
     given = {"lanes": 1, "bits": 8, "steps": 3, "threshold_bits": 8}
