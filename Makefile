@@ -72,6 +72,8 @@ bench: setup-dev data
 	@$(BIN)/python benchmarks/fashion_accuracy.py
 	@$(BIN)/python benchmarks/dataset_harness.py
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/encoder_bits.py
+	@$(BIN)/python benchmarks/encoder_area.py --write
 
 lint: setup-dev
 	@$(BIN)/ruff check

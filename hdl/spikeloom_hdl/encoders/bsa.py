@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from spikeloom.hardware.encoders import BSAParameters
 from spikeloom.hardware.encoders.filters import checked_taps
 
-from spikeloom_hdl.encoders.bsa_arithmetic import bsa_ports
+from spikeloom_hdl.encoders.bsa_arithmetic import TapTerms, bsa_ports
 from spikeloom_hdl.encoders.bsa_interleaved import BSAInterleaved
 from spikeloom_hdl.encoders.bsa_parallel import BSAParallel
 from spikeloom_hdl.encoders.bsa_serial import BSASerial
@@ -38,10 +38,14 @@ class BSA(wiring.Component):
     in the format of a sample. Raises ValueError for taps that do not fit.
     """
 
+    terms: type[TapTerms] = TapTerms  #: what of a tap is summed, and which sums fire
+
     def __init__(self, parameters: BSAParameters, taps: Sequence[int] | None = None):
         self.parameters = parameters
         self.default_taps = checked_taps(taps, taps=parameters.taps, format=parameters.format)
-        self.core = FORMS[parameters.form](replace(parameters, output="dense"), self.default_taps)
+        self.core = FORMS[parameters.form](
+            replace(parameters, output="dense"), self.default_taps, self.terms
+        )
         self.latency, self.interval = self.core.latency, self.core.interval
         self.spacing = self.core.spacing
         self._events = None

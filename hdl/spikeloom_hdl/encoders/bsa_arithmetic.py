@@ -1,4 +1,4 @@
-"""What the forms of BSA share: ports, the term of a tap, a balanced tree of adders, the taps."""
+"""What the forms of BSA and HSA share: ports, the term of a tap, a tree of adders, the taps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spikeloom_hdl.encoders.ports import (
     taps_layout,
 )
 
-__all__ = ["Operands", "TapRegisters", "TapTerms", "bsa_ports", "tree_levels"]
+__all__ = ["Operands", "ShortfallTerms", "TapRegisters", "TapTerms", "bsa_ports", "tree_levels"]
 
 
 def bsa_ports(p: BSAParameters) -> dict[str, Any]:
@@ -51,17 +51,43 @@ class TapTerms:
 
     terms: width + 3 bits. differences: d, width + 2 bits: a residual has not lost this tap yet, so
     that with it |d| <= 2^(width-1) + sum |h| still holds.
+
+    The sum of the terms fires if it is not below -``negative``. In serial form it begins with
+    ``start`` and is ``reached`` if it fires.
     """
+
+    cut = True  #: whether a window that the end of the frame cuts may spike
+
+    @staticmethod
+    def bits(p: BSAParameters) -> int:
+        """Width of a term, and of the sum with ``negative``."""
+        return p.format.width + 3
+
+    @staticmethod
+    def negative(threshold: Any) -> Any:
+        """Minus the least sum that fires."""
+        return -threshold
+
+    @staticmethod
+    def start(threshold: Any) -> Any:
+        """-threshold - 1, which costs no adder."""
+        return ~threshold
+
+    @staticmethod
+    def reached(total: Any) -> Any:
+        """Whether a sum from ``start`` on is -1 or above."""
+        return ~total[-1] | total.all()
 
     def __init__(
         self,
         m: Module,
-        width: int,
+        p: BSAParameters,
         residuals: Sequence[Value],
         taps: Sequence[Value],
         valid: Sequence[Value],
     ):
         self.terms, self.carries, self.differences = [], [], []
+        width = p.format.width
         for k, (r, h, use) in enumerate(zip(residuals, taps, valid, strict=True)):
             d = Signal(signed(width + 2), name=f"d_{k}")
             middle = Signal(signed(width + 2), name=f"middle_{k}")
@@ -78,6 +104,53 @@ class TapTerms:
             ]
             self.terms.append(term)
             self.carries.append(carry)
+            self.differences.append(d)
+
+
+class ShortfallTerms(TapTerms):
+    """min(0, r - h) of each tap: a subtraction and a gate, nothing to invert and no carries.
+
+    Validity does not matter here, as a window with words that are not valid has no spike. Terms add
+    up to as many times 2^(width+1) as there are taps.
+    """
+
+    cut = False
+
+    @staticmethod
+    def bits(p: BSAParameters) -> int:
+        """Width of a term, and of the sum with ``negative``."""
+        return p.format.width + 2 + (p.taps - 1).bit_length()
+
+    @staticmethod
+    def negative(threshold: Any) -> Any:
+        """Minus the least sum that fires: as much may be missing."""
+        return threshold
+
+    @staticmethod
+    def start(threshold: Any) -> Any:
+        """The threshold itself."""
+        return threshold
+
+    @staticmethod
+    def reached(total: Any) -> Any:
+        """Whether a sum from ``start`` on is 0 or above."""
+        return ~total[-1]
+
+    def __init__(
+        self,
+        m: Module,
+        p: BSAParameters,
+        residuals: Sequence[Value],
+        taps: Sequence[Value],
+        valid: Sequence[Value],
+    ):
+        self.terms, self.carries, self.differences = [], [], []
+        for k, (r, h) in enumerate(zip(residuals, taps, strict=True)):
+            d = Signal(signed(p.format.width + 2), name=f"d_{k}")
+            term = Signal(signed(self.bits(p)), name=f"term_{k}")
+            m.d.comb += [d.eq(r - h), term.eq(Mux(d[-1], d, 0))]
+            self.terms.append(term)
+            self.carries.append(Const(0, 1))
             self.differences.append(d)
 
 

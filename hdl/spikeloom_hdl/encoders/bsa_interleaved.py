@@ -42,8 +42,10 @@ class BSAInterleaved(wiring.Component):
     Stages: accept; read the row of the channel; register; terms; tree, two levels each; update.
     """
 
-    def __init__(self, parameters: BSAParameters, taps: Sequence[int]):
-        self.parameters, self._taps = parameters, tuple(taps)
+    def __init__(
+        self, parameters: BSAParameters, taps: Sequence[int], terms: type[TapTerms] = TapTerms
+    ):
+        self.parameters, self._taps, self._terms = parameters, tuple(taps), terms
         self.tree_stages = -(-tree_levels(parameters.taps + 1) // LEVELS_PER_STAGE)
         self.spacing = 4 + self.tree_stages
         self.latency, self.interval = self.spacing, 1
@@ -52,7 +54,7 @@ class BSAInterleaved(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        width, bits = p.format.width, p.format.width + 3
+        bits = self._terms.bits(p)
         advance, idle = Signal(), Signal()
         m.d.comb += advance.eq(~self.o.valid | self.o.ready)
 
@@ -108,9 +110,9 @@ class BSAInterleaved(wiring.Component):
         window = Window(
             m, p, row, sample=now["sample"], closing=now["closing"], first=pipe.marks["first"]
         )
-        tap = TapTerms(m, width, window.residuals, h, window.valid)
+        tap = self._terms(m, p, window.residuals, h, window.valid)
         negative = Signal(signed(bits))
-        m.d.comb += negative.eq(-now["threshold"])
+        m.d.comb += negative.eq(self._terms.negative(now["threshold"]))
         now = {
             "left": now["left"],
             "residuals": window.residuals,
@@ -127,6 +129,8 @@ class BSAInterleaved(wiring.Component):
         now = stage(**now, fires=~sums.values[0][-1])
 
         spike = now["fires"] & now["words"][0]
+        if not self._terms.cut:
+            spike &= now["words"][-1]
         channel, last = pipe.marks["channel"], pipe.marks["last"]
         m.d.comb += [
             self.o.valid.eq(pipe.valid & now["words"][0]),

@@ -30,15 +30,17 @@ class BSAParallel(wiring.Component):
     decision (terms, tree, subtraction) is the loop that sets the clock.
     """
 
-    def __init__(self, parameters: BSAParameters, taps: Sequence[int]):
-        self.parameters, self._taps = parameters, tuple(taps)
+    def __init__(
+        self, parameters: BSAParameters, taps: Sequence[int], terms: type[TapTerms] = TapTerms
+    ):
+        self.parameters, self._taps, self._terms = parameters, tuple(taps), terms
         self.latency, self.interval, self.spacing = ChannelState.depth + 1, 1, 1
         super().__init__(bsa_ports(parameters))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        bits = p.format.width + 3
+        bits = self._terms.bits(p)
         fields = dict(row_layout(p).members)
         m.submodules.rows = rows = ChannelState(channels=p.channels, state=fields)
         m.submodules.settings = settings = ChannelSettings(p)
@@ -84,7 +86,7 @@ class BSAParallel(wiring.Component):
         for k in range(ChannelState.depth):
             if k == 1:
                 negative = Signal(signed(bits))
-                m.d.comb += negative.eq(-settings.settings.threshold)
+                m.d.comb += negative.eq(self._terms.negative(settings.settings.threshold))
                 line["negative"] = negative
             line = dict(zip(line, pipe.stage(**line), strict=True))
             inside.append(pipe.valid)
@@ -93,13 +95,14 @@ class BSAParallel(wiring.Component):
         window = Window(
             m, p, rows.state, sample=line["sample"], closing=line["closing"], first=Const(0, 1)
         )
-        tap = TapTerms(m, p.format.width, window.residuals, h, window.valid)
+        tap = self._terms(m, p, window.residuals, h, window.valid)
         sums = Operands(bits, [*tap.terms, line["negative"]], tap.carries)
         level = 0
         while len(sums.values) > 1:
             sums, level = sums.level(m, f"sum_{level}"), level + 1
         spike = Signal()
-        m.d.comb += spike.eq(~sums.values[0][-1] & window.valid[0])
+        decides = window.valid[0] if self._terms.cut else window.valid[0] & window.valid[-1]
+        m.d.comb += spike.eq(~sums.values[0][-1] & decides)
         residuals = [
             Mux(spike, after, before)
             for after, before in zip(tap.differences, window.residuals, strict=True)

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from spikeloom.hardware.encoders import BSAParameters
 
-from spikeloom_hdl.encoders.bsa_arithmetic import bsa_ports
+from spikeloom_hdl.encoders.bsa_arithmetic import TapTerms, bsa_ports
 from spikeloom_hdl.encoders.bsa_walk import TapMemory, Walk
 from spikeloom_hdl.encoders.bsa_window import StateRows
 from spikeloom_hdl.encoders.channel_table import ChannelSettings
@@ -41,8 +41,10 @@ class BSASerial(wiring.Component):
     closing steps of a frame, n + 6 each for a window of n words, n = taps - 1 ... 1.
     """
 
-    def __init__(self, parameters: BSAParameters, taps: Sequence[int]):
-        self.parameters, self._taps = parameters, tuple(taps)
+    def __init__(
+        self, parameters: BSAParameters, taps: Sequence[int], terms: type[TapTerms] = TapTerms
+    ):
+        self.parameters, self._taps, self._terms = parameters, tuple(taps), terms
         self.latency = self.interval = self.spacing = parameters.taps + 7
         super().__init__(bsa_ports(parameters))
 
@@ -53,7 +55,7 @@ class BSASerial(wiring.Component):
         m.submodules.rows = rows = StateRows(p.channels, state_layout(p))
         m.submodules.settings = settings = ChannelSettings(p)
         m.submodules.taps = taps = TapMemory(self._taps, p.tap_bits)
-        m.submodules.walk = walk = Walk(p)
+        m.submodules.walk = walk = Walk(p, self._terms)
 
         idle, ready, accept = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -122,7 +124,7 @@ class BSASerial(wiring.Component):
                 with m.If((index == 0) | ~decides):
                     m.next = "decide"
             with m.State("decide"):
-                spike = decides & walk.fires
+                spike = (decides if self._terms.cut else decides & ~closing) & walk.fires
                 with m.If(walk.done & (free | ~decides)):
                     m.d.sync += [state.opened.eq(decides), state.pending.eq(spike)]
                     m.d.sync += closing.eq(step.last)

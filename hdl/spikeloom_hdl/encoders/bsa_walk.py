@@ -64,13 +64,13 @@ class Walk(wiring.Component):
     a word a cycle with ``valid``: ``channel`` and ``place`` of the word, ``newest`` for one that is
     not in the ring yet but in ``sample``; ``tap`` belongs to the word of the cycle before.
     ``pending``: each word first loses the tap of the word after it. ``done`` when no word is under
-    way; ``fires`` then tells whether the sum reaches the threshold.
+    way; ``fires`` then tells whether the sum of the terms reaches the threshold.
 
     Stages: read; load; subtract what is pending; term, write; accumulate.
     """
 
-    def __init__(self, p: BSAParameters):
-        self.parameters = p
+    def __init__(self, p: BSAParameters, terms: type[TapTerms] = TapTerms):
+        self.parameters, self._terms = p, terms
         super().__init__(
             {
                 "start": In(1),
@@ -122,20 +122,20 @@ class Walk(wiring.Component):
         with m.If(newest | ~self.pending):
             m.d.sync += lost.eq(0)
 
-        terms = TapTerms(m, width, [residual], [tap_after], [Const(1, 1)])
-        term, carry = register(width + 3, "term"), Signal(reset_less=True)
-        total = Signal(signed(width + 3), reset_less=True)
+        terms = self._terms(m, p, [residual], [tap_after], [Const(1, 1)])
+        bits = terms.bits(p)
+        term, carry = register(bits, "term"), Signal(reset_less=True)
+        total = Signal(signed(bits), reset_less=True)
         m.d.comb += [
             ring.write.eq(valid[2]),
             ring.write_row.eq(where[2]),
             ring.write_data.eq(residual),
             self.done.eq(~Cat(valid).any()),
-            # the sum began with ~threshold = -threshold - 1
-            self.fires.eq(~total[-1] | total.all()),
+            self.fires.eq(terms.reached(total)),
         ]
         m.d.sync += [term.eq(terms.terms[0]), carry.eq(terms.carries[0])]
         with m.If(self.start):
-            m.d.sync += total.eq(~self.threshold)
+            m.d.sync += total.eq(terms.start(self.threshold))
         with m.Elif(valid[3]):
             m.d.sync += total.eq((Cat(1, total) + Cat(carry, term))[1:])
         return m

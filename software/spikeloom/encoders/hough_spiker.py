@@ -1,4 +1,4 @@
-"""Hough's spiker algorithm: a spike wherever the signal is high enough for the filter's response."""
+"""Hough's spiker algorithm: a spike wherever the signal reaches the filter's response."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["HoughSpiker"]
 
 
 class HoughSpiker(BSA):
-    """Hough's spiker algorithm (Hough et al. 1999), and its modification with a threshold.
+    """Hough's spiker algorithm, and its modification with a threshold.
 
-    As BSA, for a signal whose z = (x - offset) * scale is in [0, 1], and that a spike train through
+    Hough et al. 1999; Schrauwen & Van Campenhout 2003. As BSA, for a signal whose z = (x - offset) * scale is in [0, 1], and that a spike train through
     the filter h is to give again; but it asks how much the residual r, which starts as z, falls
     short of the response:
 
@@ -31,9 +31,8 @@ class HoughSpiker(BSA):
         s[t] = 0                                otherwise
 
     in the dtype of x, the sum in ascending k. With threshold 0 every r[t+k] must reach its h[k]:
-    the original, which stays below the signal. A threshold above 0 is the modification of
-    Schrauwen & Van Campenhout (2003). The last taps - 1 samples of a signal, whose response would
-    not fit, have no spike.
+    the original, which stays below the signal. A threshold above 0 is the modification. The last
+    taps - 1 samples of a signal, whose response would not fit, have no spike.
 
     threshold: in units of z, 0 or above; high ones spike more often. taps, order, cutoff, rate:
     the filter h, as of BSA. Latency, streaming, :meth:`decode` and errors are as of BSA too; there

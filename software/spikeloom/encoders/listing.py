@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 
 from spikeloom import encoders
+from spikeloom.encoders.signal import SignalEncoder
+from spikeloom.encoders.value import ValueEncoder
 
 __all__ = ["Listed", "classes", "listing"]
 
@@ -53,7 +55,8 @@ def listing() -> list[Listed]:
     """Return all encoders, in the order of ``spikeloom.encoders.__all__``."""
     rows = []
     for name, make in classes().items():
-        own = make.__dict__.get("_decode") or make.__dict__.get("decode")
+        code = [c for c in make.__mro__ if c not in (SignalEncoder, ValueEncoder)]
+        own = any("_decode" in c.__dict__ or "decode" in c.__dict__ for c in code)
         title = (make.__doc__ or "").strip().splitlines()[0].rstrip(".")
         core = name if hasattr(make, "fixed") else ""
         rows.append(Listed(make.__name__, core, title, _parameters(make), "yes" if own else "no"))

@@ -150,7 +150,7 @@ class _LIF(torch.autograd.Function):
         w = m * leak[:, None]
         if subtract:
             of_u = own - (up - down) * inside * w * theta
-            direct = w * torch.where(inside > 0, -s, rest.sign())
+            direct = w * ((1 - inside) * rest.sign() - inside * s)
         else:
             of_u = own - (up + down) * potential * w
             direct = torch.zeros_like(w)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from spikeloom import Fixed
 from spikeloom.encoders import LIF, engine
+from spikeloom.encoders.compat import record_normalise
 from spikeloom.encoders.golden.lif import FixedLIF
 from spikeloom.hardware.encoders import LIFParameters
 from torch import Tensor
@@ -79,6 +80,18 @@ def test_spikes_and_reconstruction_equal_the_package(block):
         assert equal(signal, theirs.decode(their_spikes)), f"reconstruction of case {seed}"
         spiking += int(spikes.any())
     assert spiking > 70
+
+
+@pytest.mark.parametrize("engine_name", ["torch", "numba"])
+def test_normalised_records_equal_the_package(engine_name):
+    theirs = package.LIFBasedEncoding()
+    for seed in range(100):
+        for x in (random_case(seed)[0], random_case(seed)[0].double() + 1e-9):
+            with engine(engine_name):
+                z, record = record_normalise(x, symmetric=True)
+            assert equal(z, theirs.normalize_tensor(x)), f"case {seed}"
+            assert equal(record.minimum, theirs.min_value)
+            assert equal(record.scale, theirs.scale_factor)
 
 
 def test_float64_is_normalised_in_float64_and_encoded_in_float32():

@@ -75,20 +75,27 @@ class MovingWindowParameters(SignalParameters):
 class HoughSpikerParameters(BSAParameters):
     """Hough's spiker algorithm (Hough et al. 1999) and its modification (Schrauwen 2003).
 
-    Filter, residual, latency and forms as in BSAParameters, but with the shortfall
+    With the filter h[0 .. taps-1] (integers, common to all channels, writable at run time through
+    the port ``taps``) and the residual r, which starts as the signal: for each t of a frame of L
+    samples
 
-        e = sum_{k<K} max(0, h[k] - r[t+k])
+        e = sum_{k<taps} max(0, h[k] - r[t+k])
+        s[t] = 1, r[t+k] -= h[k] for k < taps,  if t + taps <= L and e <= threshold, else s[t] = 0
 
-    s[t] = 1, r[t+k] -= h[k] for k < K, if e <= threshold, else s[t] = 0. With threshold 0, the
-    default, it is the original: every residual must reach its tap. Unlike BSA a window that the end
-    of the frame cuts (K < taps) never spikes.
+    With threshold 0, the default, it is the original: every residual must reach its tap. A window
+    that the end of the frame cuts has no spike, unlike that of BSA. The spike of sample t comes
+    when sample t + taps - 1 is in, or when the frame ended, with the threshold in force for the
+    sample that came last. A frame cut off by the next ``first``, without ``last``, gives only the
+    spikes that its samples allow. e < taps 2^(width+1) does not wrap.
+
+    Bounds of the filter, when it may be written, and what the forms are: as in BSAParameters.
     """
 
     NAME: ClassVar[str] = "hough-spiker"
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """Threshold, in LSB of a sample, for the sum."""
+        """Threshold, in LSB of a sample; signed as that of BSA, but not below zero."""
         w = self.format.width
         return (Field("threshold", w + 2, 0, (1 << (w + 1)) - 1, 0, signed=True),)
 
