@@ -36,7 +36,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "encoders.md"
 
 #: The bars: Fmax is that of the target. BSA parallel may run slower clocks: it is printed.
 SF_LUT4 = 120
-MAY_BE_SLOW = {"bsa (parallel)"}
+MAY_BE_SLOW = {"bsa (parallel)", "hough-spiker (parallel)"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ ROWS = (
     Row("bsa", "parallel", ("form=parallel",)),
     Row("bsa", "interleaved", ("form=interleaved",), channels=16),
     Row("bsa", "serial", ("form=serial",)),
+    Row("hough-spiker", "parallel", ("form=parallel",)),
+    Row("hough-spiker", "interleaved", ("form=interleaved",), channels=16),
+    Row("hough-spiker", "serial", ("form=serial",)),
     Row("delta"),
     Row("delta", "4 quanta", ("quanta=4",)),
     Row("delta", "log", ("log=true",)),

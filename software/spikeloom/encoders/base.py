@@ -39,7 +39,7 @@ Engine = Literal["auto", "torch", "numba", "triton"]
 _engine: ContextVar[Engine] = ContextVar("engine", default="auto")
 
 #: Samples below which a second thread costs more than it gives.
-_WORTH_A_THREAD = 1 << 18
+_WORTH_A_THREAD = 1 << 16
 
 
 @contextlib.contextmanager
@@ -158,6 +158,12 @@ def column(
     return tensor
 
 
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads that wait for the next call: starting them costs as much as 10^5 samples."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="spikeloom")
+
+
 def threaded(kernel: Any, arrays: Sequence[np.ndarray], *constants: Any) -> int:
     """Run a row kernel on all rows of ``arrays``, in threads where that pays.
 
@@ -170,11 +176,10 @@ def threaded(kernel: Any, arrays: Sequence[np.ndarray], *constants: Any) -> int:
     if workers < 2:
         return int(kernel(*arrays, *constants))
     cuts = [rows * k // workers for k in range(workers + 1)]
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [
-            pool.submit(kernel, *(a[low:high] for a in arrays), *constants)
-            for low, high in itertools.pairwise(cuts)
-        ]
-        bad = [int(job.result()) for job in jobs]
+    jobs = [
+        _pool(workers).submit(kernel, *(a[low:high] for a in arrays), *constants)
+        for low, high in itertools.pairwise(cuts)
+    ]
+    bad = [int(job.result()) for job in jobs]
     per_row = x.size // rows
     return next((low * per_row + b for low, b in zip(cuts, bad, strict=False) if b >= 0), -1)

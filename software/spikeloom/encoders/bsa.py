@@ -240,6 +240,12 @@ class BSA(RecordEncoder):
 
     def _decode(self, s: Tensor, p: list[Tensor], initial: Tensor | None) -> Tensor:
         taps, lengths = self._filters(s)
+        if self.profile == "textbook" and engine_for(s) == "numba":
+            from spikeloom.encoders.kernels.bsa import decode
+
+            out = torch.empty_like(s, memory_format=torch.contiguous_format)
+            threaded(decode, [a.detach().numpy() for a in (s.contiguous(), taps, out)])
+            return out
         y = torch.zeros_like(s)
         if self.profile == "textbook":
             for k in range(min(taps.shape[1], s.shape[1])):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from spikeloom.encoders import pwm_compat
-from spikeloom.encoders.base import as_floats, column
+from spikeloom.encoders.base import as_floats, column, engine_for
 from spikeloom.encoders.compat import Profile, Record, RecordEncoder
 from spikeloom.encoders.golden.pwm import FixedPWM
 from spikeloom.encoders.search import Range
@@ -163,6 +163,16 @@ class PWM(RecordEncoder):
         """See :meth:`decode`."""
         if self.profile == "compat":
             return pwm_compat.decode(s, p[0], s.new_zeros(len(s)) if initial is None else initial)
+        if engine_for(s) == "numba":
+            from spikeloom.encoders.kernels.pwm import decode
+
+            out = torch.empty_like(s, memory_format=torch.contiguous_format)
+            first = s.new_empty(0) if initial is None else initial.contiguous()
+            steps = self._steps().reshape(-1)
+            steps = steps.repeat(len(s) // len(steps))
+            arrays = [a.detach().numpy() for a in (s.contiguous(), steps, first, out)]
+            decode(*arrays, int(self.carrier == "restart"), int(self.hold))
+            return out
         length = s.shape[1]
         time = torch.arange(length, device=s.device)
         value = self._meanings(s, time)

@@ -7,6 +7,20 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
+def decode(s, taps, out):
+    """Filter rows of spikes, a tap after the other; see ``BSA._decode``."""
+    rows, time = s.shape
+    for r in range(rows):
+        y, train = out[r], s[r]
+        y[:] = 0
+        for k in range(min(taps.shape[1], time)):
+            h = taps[r, k]
+            for t in range(k, time):
+                y[t] += h * train[t - k]
+    return -1
+
+
+@njit(nogil=True, cache=True)
 def encode(x, p, taps, lengths, real, count, out, compat, by_record):
     """Encode rows; p: offset, scale, threshold. See ``BSA._reference``.
 

@@ -121,3 +121,38 @@ def _first_bad(x):
             if not np.isfinite(x[r, t]):
                 return r * time + t
     return -1
+
+
+@njit(nogil=True, cache=True)
+def decode(s, steps, initial, out, restart, hold):
+    """Decode rows: straight lines between what the spikes say; see ``PWM._decode``.
+
+    steps: int64 (rows,). initial: (rows,) or (0,). hold: keep what a spike said until the next.
+    """
+    rows, time = s.shape
+    kind = s.dtype.type
+    for r in range(rows):
+        step, phase = steps[r], np.int64(0)
+        before, value = np.int64(-1), kind(0.5)
+        for t in range(time):
+            knot = s[r, t] != 0
+            now = value
+            if knot:
+                middle = np.float64(phase + max(phase - step, 0)) / (2.0 * _FULL)
+                now = kind(middle) if s[r, t] > 0 else kind(1.0 - middle)
+            if t == 0 and len(initial):
+                knot, now = True, initial[r]
+            if knot and not hold:
+                if before < 0:
+                    for k in range(t):
+                        out[r, k] = now
+                else:
+                    rise, width = now - value, kind(t - before)
+                    for k in range(before + 1, t):
+                        out[r, k] = value + rise * (kind(k - before) / width)
+            out[r, t] = now
+            if knot:
+                before, value = np.int64(t), now
+            phase += step
+            if phase >= _FULL:
+                phase = np.int64(0) if restart else phase - _FULL
