@@ -204,20 +204,20 @@ def measure(name: str, case: Case, x: torch.Tensor, long: torch.Tensor, c: Plain
 def table(rows: list[Measured], shape: tuple[int, int], long: int) -> Table:
     """All measurements, with the bars."""
     out = Table(title=f"million samples a second: {shape[0]} x {shape[1]} float32", box=SIMPLE)
-    for name in ("encoder", "what", "ours", "rival", "ratio", "bar"):
-        out.add_column(name, justify="left" if name in ("encoder", "what") else "right")
+    for name in ("encoder", "what", "rival", "ours", "rival's", "ratio", "bar"):
+        out.add_column(name, justify="left" if name in ("encoder", "what", "rival") else "right")
     for row in rows:
         pairs = (
-            ("encode, against the package", row.ours_encode, row.package_encode),
-            ("decode, against the package", row.ours_decode, row.package_decode),
-            (f"encode 1 x {long}, the package", row.ours_long, row.package_long),
-            ("encode, against C -O3", row.ours_encode, row.c_encode),
+            ("encode", "package", row.ours_encode, row.package_encode),
+            ("decode", "package", row.ours_decode, row.package_decode),
+            (f"1 x {long}", "package", row.ours_long, row.package_long),
+            ("encode", "C -O3", row.ours_encode, row.c_encode),
         )
-        for (what, ours, rival), (value, bar) in zip(pairs, row.ratios.values(), strict=True):
-            name = row.encoder if what == pairs[0][0] else ""
+        for k, (what, rival, ours, theirs) in enumerate(pairs):
+            value, bar = list(row.ratios.values())[k]
             shown = f"{value:,.0f}" if value > 20 else f"{value:.2f}"
-            cells = (f"{ours / 1e6:.4g}", f"{rival / 1e6:.3g}", shown, f"{bar:g}")
-            out.add_row(name, what, *cells)
+            cells = (f"{ours / 1e6:.4g}", f"{theirs / 1e6:.3g}", shown, f"{bar:g}")
+            out.add_row("" if k else row.encoder, what, rival, *cells)
     return out
 
 

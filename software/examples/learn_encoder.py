@@ -1,6 +1,6 @@
 """Learn a spike encoder together with the classifier behind it, and compare with a frozen encoder.
 
-    python software/examples/learn_encoder.py            # 3 seeds, about two minutes
+    python software/examples/learn_encoder.py            # 3 seeds, a few minutes
     python software/examples/learn_encoder.py --quick    # does it run? numbers mean nothing
 
 A smartwatch's six motion sensors (accelerometer and gyroscope, 50 Hz; 10 subjects doing 7 shoulder
@@ -8,7 +8,8 @@ exercises), cut into windows of 2 s, become ON and OFF spikes of a LIF encoder; 
 sees only how many there are in each fifth of a second. Thresholds and leaks, one an axis, start
 where ``LIF.fit`` reconstructs the signals best. In the frozen run they stay there; in the learned
 run they train along, through surrogate gradients. All else is the same: data, initial weights,
-order of batches, number of updates. Three subjects, other ones for each seed, are held out.
+order of batches, number of updates. Three subjects, other ones for each seed, are held out. How
+fast the encoder learns is chosen on two of the others, before the held-out ones are looked at.
 """
 
 from __future__ import annotations
@@ -32,17 +33,29 @@ from torch.nn.functional import cross_entropy
 WINDOW, STRIDE, BIN = 100, 50, 10  # samples
 HELD_OUT = 3  # subjects
 BATCH = 128
-RATE, ENCODER_RATE = 4e-3, 0.02  # learning rates, at their peak; an encoder's steps are relative
+RATE = 4e-3  # learning rate of the perceptron, at its peak
+ENCODER_RATES = (0.01, 0.02, 0.04)  # of the encoder, whose steps are relative: one is chosen
 
 
 @dataclass(frozen=True)
 class Split:
-    """Windows (n, 6, time) and exercises (n,) to train on, and of the held-out subjects."""
+    """Windows (n, 6, time) and exercises (n,) to train on, and of the held-out subjects.
+
+    subjects: (n,), of the windows to train on.
+    """
 
     signals: Tensor
     labels: Tensor
+    subjects: Tensor
     test_signals: Tensor
     test_labels: Tensor
+
+    def within(self, seed: int, count: int = 2) -> Split:
+        """Hold out some of the training subjects; the held-out ones play no part."""
+        order = np.random.default_rng(seed).permutation(np.unique(self.subjects.numpy()))
+        apart = torch.isin(self.subjects, torch.from_numpy(order[:count]))
+        train = (self.signals[~apart], self.labels[~apart], self.subjects[~apart])
+        return Split(*train, self.signals[apart], self.labels[apart])
 
 
 @dataclass(frozen=True)
@@ -81,22 +94,29 @@ def split(seed: int, every: int) -> Split:
     signals, labels, subjects = windows(smartwatch(), WINDOW, STRIDE)
     chosen = np.random.default_rng(seed).permutation(np.unique(subjects))[:HELD_OUT]
     held_out = np.isin(subjects, chosen)
-    parts = []
-    for rows in (~held_out, held_out):
-        parts += [torch.from_numpy(a[rows][::every]) for a in (signals, labels)]
+    parts = [torch.from_numpy(a[~held_out][::every]) for a in (signals, labels, subjects)]
+    parts += [torch.from_numpy(a[held_out][::every]) for a in (signals, labels)]
     return Split(*parts)
 
 
-def train(data: Split, fitted: LIF, *, learn: bool, epochs: int, seed: int) -> Outcome:
-    """Train a classifier, and the encoder along with it if ``learn``."""
+def chosen_rate(data: Split, fitted: LIF, *, epochs: int, seed: int) -> float:
+    """Encoder's learning rate that is best on subjects within the training set."""
+    inner = data.within(seed)
+    found = [train(inner, fitted, rate=r, epochs=epochs, seed=seed) for r in ENCODER_RATES]
+    return ENCODER_RATES[int(np.argmax([outcome.accuracy for outcome in found]))]
+
+
+def train(data: Split, fitted: LIF, *, rate: float | None, epochs: int, seed: int) -> Outcome:
+    """Train a classifier, and the encoder along with it if it has a learning rate."""
+    learn = rate is not None
     encoder = LIF(
         fitted.threshold, fitted.leak, offset=fitted.offset, scale=fitted.scale, trainable=learn
     )
     torch.manual_seed(seed)
     model = Classifier(encoder)
     groups = [{"params": [*model.perceptron.parameters()], "lr": RATE}]
-    if learn:
-        groups.append({"params": [*encoder.parameters()], "lr": ENCODER_RATE, "weight_decay": 0})
+    if rate is not None:
+        groups.append({"params": [*encoder.parameters()], "lr": rate, "weight_decay": 0})
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
     batches = len(data.labels) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -130,19 +150,21 @@ def main() -> int:
     begin = time.perf_counter()
 
     table = Table(box=SIMPLE, title=f"accuracy on {HELD_OUT} held-out subjects (spikes a sample)")
-    for heading in ("seed", "frozen", "learned", "margin"):
+    for heading in ("seed", "learning rate", "frozen", "learned", "margin"):
         table.add_column(heading, justify="right")
     results: list[tuple[Outcome, Outcome]] = []
     for seed in range(seeds):
         data = split(seed, every)
         record = torch.cat(data.signals[::10].unbind(), -1)  # of the subjects to train on
         fitted = LIF.fit(record, trials=256, seed=seed)
+        rate = chosen_rate(data, fitted, epochs=epochs, seed=seed)
         frozen, learned = (
-            train(data, fitted, learn=learn, epochs=epochs, seed=seed) for learn in (False, True)
+            train(data, fitted, rate=r, epochs=epochs, seed=seed) for r in (None, rate)
         )
         results.append((frozen, learned))
         table.add_row(
             str(seed),
+            f"{rate:g}",
             *(f"{r.accuracy:.2%} ({r.density:.3f})" for r in (frozen, learned)),
             f"{100 * (learned.accuracy - frozen.accuracy):+.2f} points",
         )
@@ -151,6 +173,7 @@ def main() -> int:
     table.add_section()
     table.add_row(
         "mean",
+        "",
         *(f"{accuracy:.2%} ({density:.3f})" for accuracy, density in means),
         f"{margin:+.2f} points",
     )

@@ -50,20 +50,27 @@ def first_bad(x):
 
 
 @njit(nogil=True, cache=True)
-def _step(z, base, threshold):
-    """Base after a sample, and its spike; without branches, since spikes are hard to predict."""
+def _step(z, base, threshold, plus, none, minus):
+    """Base after a sample, and its spike; without branches, since spikes are hard to predict.
+
+    plus, none, minus: 1, 0, -1 in the type of the spikes: to convert them would take longer than
+    everything else.
+    """
     above, below = base + threshold, base - threshold
     up, down = z > above, z < below
-    return (above if up else (below if down else base)), np.int64(up) - np.int64(down)
+    spike = plus if up else (minus if down else none)
+    return (above if up else (below if down else base)), spike
 
 
 @njit(nogil=True, cache=True)
 def _one(x, p, real, out, begin):
     offset, scale, threshold = p[0], p[1], p[2]
+    kind = out.dtype.type
+    plus, none, minus = kind(1), kind(0), kind(-1)
     base, check = real[0], x.dtype.type(0)
     for t in range(begin, len(x)):
         check += x[t] - x[t]  # 0, or NaN
-        base, out[t] = _step((x[t] - offset) * scale, base, threshold)
+        base, out[t] = _step((x[t] - offset) * scale, base, threshold, plus, none, minus)
     real[0] = base
     return check != 0
 
@@ -74,14 +81,16 @@ def _four(x, p, real, out, begin):
     sa, sb, sc, sd = p[0, 1], p[1, 1], p[2, 1], p[3, 1]
     ta, tb, tc, td = p[0, 2], p[1, 2], p[2, 2], p[3, 2]
     a, b, c, d = real[0, 0], real[1, 0], real[2, 0], real[3, 0]
+    kind = out.dtype.type
+    plus, none, minus = kind(1), kind(0), kind(-1)
     check = x.dtype.type(0)
     for t in range(begin, x.shape[1]):
         xa, xb, xc, xd = x[0, t], x[1, t], x[2, t], x[3, t]
         check += ((xa - xa) + (xb - xb)) + ((xc - xc) + (xd - xd))  # 0, or NaN
-        a, out[0, t] = _step((xa - oa) * sa, a, ta)
-        b, out[1, t] = _step((xb - ob) * sb, b, tb)
-        c, out[2, t] = _step((xc - oc) * sc, c, tc)
-        d, out[3, t] = _step((xd - od) * sd, d, td)
+        a, out[0, t] = _step((xa - oa) * sa, a, ta, plus, none, minus)
+        b, out[1, t] = _step((xb - ob) * sb, b, tb, plus, none, minus)
+        c, out[2, t] = _step((xc - oc) * sc, c, tc, plus, none, minus)
+        d, out[3, t] = _step((xd - od) * sd, d, td, plus, none, minus)
     real[0, 0], real[1, 0], real[2, 0], real[3, 0] = a, b, c, d
     return check != 0
 
