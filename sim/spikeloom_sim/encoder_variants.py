@@ -35,7 +35,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"width": 16, "refractory": 5},
         {"width": 4, "reset": "subtract"},
         {"width": 24, "leak_bits": 9, "reset": "subtract", "refractory": 200},
-        {"width": 12, **_EVENTS},
+        {"width": 12, "leak": "shift", **_EVENTS},
     ),
     "pwm": _each(
         {"width": 16},
@@ -56,6 +56,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"width": 24, "form": "serial", "taps": 1},
         {"width": 16, "form": "serial", "taps": 10},
         {"width": 4, "form": "serial", "taps": 33},
+    ),
+    "hough-spiker": _each(
+        {"width": 16, "form": "parallel", "taps": 10},
+        {"width": 12, "form": "serial", "taps": 6},
+        {"width": 24, "form": "interleaved", "taps": 10},
+        {"width": 8, "form": "parallel", "taps": 5, **_EVENTS},
+        {"width": 4, "form": "serial", "taps": 24},
     ),
     "delta": _each(
         {"width": 16},

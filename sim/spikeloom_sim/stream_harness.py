@@ -62,13 +62,13 @@ class StreamHarness:
     messages call it. Raises BuildError when it cannot be compiled.
     """
 
-    def __init__(self, component: Any, *, name: str = "core", optimise: str = "-O2"):
+    def __init__(self, component: Any, *, name: str = "core", optimise: str = "-O1"):
         made = self.bundle({name: component}, optimise=optimise)[name]
         self.__dict__ = made.__dict__
 
     @classmethod
     def bundle(
-        cls, components: Mapping[str, Any], *, optimise: str = "-O2"
+        cls, components: Mapping[str, Any], *, optimise: str = "-O1"
     ) -> dict[str, StreamHarness]:
         """Compile several components into one executable; return a harness for each name."""
         executable = _build(components, optimise)

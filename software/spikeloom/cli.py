@@ -336,9 +336,9 @@ def compare(
             progress=lambda name: status.update(f"fitting {name}"),
         )
     areas = area_table()
-    console.print(fidelity_table(result))
-    console.print(work_table(result))
-    console.print(cost_table(result, areas))
+    for table in (fidelity_table(result), work_table(result), cost_table(result, areas)):
+        console.print(table)
+        console.print()
     (folder / "comparison.json").write_text(to_json(result, areas))
     pictures = draw_comparison(result, folder)
     console.print(

@@ -45,7 +45,7 @@ def test_layers_with_vendor_cells(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["lif/channels7", "bsa/channels1-width8-interleaved", "rate/channels7"]
+    "name", ["pwm/channels7", "bsa/channels1-width8-interleaved", "rate/channels7"]
 )
 def test_encoders_equal_their_golden_models(name, tmp_path):
     """10^4 samples with pauses on both sides, and what remains after a reset."""

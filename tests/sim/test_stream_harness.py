@@ -129,7 +129,7 @@ class Unswept(wiring.Component):
 @pytest.fixture(scope="module")
 def cores():
     components = {fault: Adder(fault) for fault in ("", *FAULTS)}
-    return StreamHarness.bundle({**components, "unswept": Unswept()}, optimise="-O1")
+    return StreamHarness.bundle({**components, "unswept": Unswept()})
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ _CORES = (
     ("LIF", "lif", "leaky integrate-and-fire encoder"),
     ("PWM", "pwm", "pulse-width encoder"),
     ("BSA", "bsa", "Ben's spiker algorithm"),
+    ("HoughSpiker", "hough_spiker", "Hough's spiker algorithm"),
     ("Delta", "delta", "send-on-delta encoder"),
     ("Rate", "rate", "deterministic rate encoder"),
     ("Poisson", "poisson", "random rate encoder"),

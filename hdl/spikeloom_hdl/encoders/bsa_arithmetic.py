@@ -150,7 +150,6 @@ class ShortfallTerms(TapTerms):
             term = Signal(signed(self.bits(p)), name=f"term_{k}")
             m.d.comb += [d.eq(r - h), term.eq(Mux(d[-1], d, 0))]
             self.terms.append(term)
-            self.carries.append(Const(0, 1))
             self.differences.append(d)
 
 

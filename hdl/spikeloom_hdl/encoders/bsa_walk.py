@@ -133,7 +133,7 @@ class Walk(wiring.Component):
             self.done.eq(~Cat(valid).any()),
             self.fires.eq(terms.reached(total)),
         ]
-        m.d.sync += [term.eq(terms.terms[0]), carry.eq(terms.carries[0])]
+        m.d.sync += [term.eq(terms.terms[0]), carry.eq(Cat(terms.carries))]
         with m.If(self.start):
             m.d.sync += total.eq(terms.start(self.threshold))
         with m.Elif(valid[3]):

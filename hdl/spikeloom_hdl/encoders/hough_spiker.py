@@ -1,4 +1,4 @@
-"""Hough's spiker algorithm in gates: BSA that sums how much the signal falls short of the filter."""
+"""Hough's spiker algorithm in gates: BSA that sums how far the signal is below the filter."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from spikeloom_sim.streams import Bench, StreamDriver, StreamSink, settings
 SAMPLES = 10_000
 
 #: variants of a core that are run here, by their places; the C++ harness runs all
-CHOSEN = {"bsa": (2, 4, 6, 10), "delta": (2, 4), "packer": (1, 4)}
+CHOSEN = {"bsa": (2, 4, 6, 10), "hough-spiker": (2,), "delta": (2, 4), "packer": (1, 4)}
 
 VARIANTS = {
     name: core

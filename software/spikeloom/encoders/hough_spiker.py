@@ -23,9 +23,9 @@ __all__ = ["HoughSpiker"]
 class HoughSpiker(BSA):
     """Hough's spiker algorithm, and its modification with a threshold.
 
-    Hough et al. 1999; Schrauwen & Van Campenhout 2003. As BSA, for a signal whose z = (x - offset) * scale is in [0, 1], and that a spike train through
-    the filter h is to give again; but it asks how much the residual r, which starts as z, falls
-    short of the response:
+    Hough et al. 1999; Schrauwen & Van Campenhout 2003. As BSA, for a signal whose
+    z = (x - offset) * scale is in [0, 1], and that a spike train through the filter h is to give
+    again; but it asks how far the residual r, which starts as z, is below the response:
 
         s[t] = 1, r[t+k] -= h[k] for k < taps,  if  sum max(0, h[k] - r[t+k]) <= threshold
         s[t] = 0                                otherwise

@@ -20,7 +20,7 @@ COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#6b5b95", "#8c8c00",
     "#444444", "#7f3c1d", "#1b7f79", "#b0003a",
 )  # fmt: skip
-MARKERS = "osD^vP<>Xp*h"
+MARKERS = "osD^vP<>Xp*hd"
 WINDOW = 400  #: samples that a reconstruction shows
 
 
@@ -67,7 +67,9 @@ def _pareto(plt: Any, comparison: Comparison, path: Path) -> None:
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
         x, y = [p.density for p in points], [p.snr for p in points]
         lowest = min(lowest, *y)
-        axis.plot(x, y, color=colour, marker=marker, ms=5, lw=1.6, label=entry.name, alpha=0.9)
+        # codes that spend a word on every sample
+        style = "-" if entry.spikes.ndim == 2 else (0, (3, 1.5))
+        axis.plot(x, y, color=colour, marker=marker, ms=5, lw=1.6, ls=style, label=entry.name)
         if entry.density > 0 and math.isfinite(entry.snr):
             axis.plot(
                 [entry.density], [entry.snr], marker=marker, ms=11, mfc="none", mec=colour, mew=1.8
@@ -80,7 +82,8 @@ def _pareto(plt: Any, comparison: Comparison, path: Path) -> None:
     axis.set_ylim(bottom=max(lowest - 1, -10))
     names = ", ".join(comparison.recording.names[:4])
     axis.set_title(
-        f"What a spike buys: {names}\nring: the fitted encoder; dashed: where they are matched",
+        f"What a spike buys: {names}\nring: the fitted encoder; broken line: a word a sample;"
+        " thin lines: where they are matched",
         loc="left",
         fontsize=11,
         color=INK,

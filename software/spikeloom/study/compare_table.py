@@ -97,10 +97,13 @@ def work_table(comparison: Comparison) -> Table:
 
 
 def _area(areas: AreaTable, entry: Entry) -> EncoderArea | None:
-    try:
-        return areas.row(entry.name)
-    except InputError:
-        return None
+    """Row of an encoder's core; of those with several forms, the one of a sample a cycle."""
+    for variant in ("", "interleaved"):
+        try:
+            return areas.row(entry.name, variant)
+        except InputError:
+            continue
+    return None
 
 
 def cost_table(comparison: Comparison, areas: AreaTable) -> Table:
@@ -109,7 +112,7 @@ def cost_table(comparison: Comparison, areas: AreaTable) -> Table:
     table = _table(
         "in gates: 8 channels of 16-bit samples (values: 8 bits, 8 steps)",
         "cyc.: cycles a sample. Left LFE5U-25F-6 (ECP5), right iCE40 UP5K; routed."
-        "\nRAM: block RAMs. Checked-in table, measured by make bench",
+        "\nRAM: block RAMs. BSA, Hough: interleaved, 16 channels. From make bench",
         1,
         "encoder", "cyc.", *on, *on,
     )  # fmt: skip

@@ -60,6 +60,8 @@ class Traffic:
     short and long, begin with and without their mark, and are sometimes abandoned by the next one.
     """
 
+    rule = staticmethod(rule)
+
     def __init__(self, parameters: Any, taps: tuple[int, ...], seed: int):
         self.p, self.h = parameters, list(taps)
         self.rng = random.Random(seed)
@@ -111,7 +113,7 @@ class Traffic:
                 mark = rng.random() < 0.7
             elif frames and rng.random() < 0.02:
                 samples, thresholds, _ = open_frames[c]
-                self._expect(c, rule(samples, self.h, thresholds, ended=False), ended=False)
+                self._expect(c, self.rule(samples, self.h, thresholds, ended=False), ended=False)
                 frames -= 1
                 open_frames[c] = self._frame()
                 mark = True
@@ -122,7 +124,7 @@ class Traffic:
             payload = {"sample": samples[-1], "channel": c, "first": mark, "last": last}
             self.items.append(("i", payload))
             if last:
-                self._expect(c, rule(samples, self.h, thresholds))
+                self._expect(c, self.rule(samples, self.h, thresholds))
                 del open_frames[c]
 
     def _frame(self) -> tuple[list[int], list[int], int]:

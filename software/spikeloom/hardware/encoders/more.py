@@ -88,7 +88,7 @@ class HoughSpikerParameters(BSAParameters):
     sample that came last. A frame cut off by the next ``first``, without ``last``, gives only the
     spikes that its samples allow. e < taps 2^(width+1) does not wrap.
 
-    Bounds of the filter, when it may be written, and what the forms are: as in BSAParameters.
+    Bounds of the filter, when it may be written, and the forms: as of bsa (BSAParameters).
     """
 
     NAME: ClassVar[str] = "hough-spiker"
