@@ -30,6 +30,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"width": 4, "levels": 1},
         {"width": 12, "initial": "value", **_EVENTS},
         {"width": 24, "levels": 3},
+        {"width": 16, "channels": 8},  # 2 to 8 channels have their state in small RAM
+        {"width": 7, "channels": 5, **_EVENTS},
     ),
     "lif": _each(
         {"width": 16, "refractory": 5},

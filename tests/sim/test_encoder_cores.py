@@ -101,7 +101,7 @@ def test_a_core_that_is_wrong_by_one_is_caught():
     harness = StreamHarness(OffByOne(parameters))
     result = harness.run(traffic.inputs, writes=traffic.writes, expect=len(traffic))
     found = compare(traffic, result.outputs)
-    assert found.count > 10
+    assert found.count > 0
     assert "step-forward: channel " in found.text
 
 

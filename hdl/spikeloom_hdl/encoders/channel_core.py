@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Shape, Signal
+from amaranth.hdl import Module, Mux, Shape, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.encoders import CoreParameters
 
-from spikeloom_hdl.encoders.channel_table import ChannelSettings, ChannelState
+from spikeloom_hdl.encoders.channel_table import ChannelSettings, ChannelState, ChannelWords
 from spikeloom_hdl.encoders.ports import settings_layout
 
 __all__ = ["MARKS", "ChannelCore", "Stage", "Values"]
@@ -37,10 +37,14 @@ class ChannelCore(wiring.Component):
       depends on whether a frame begins.
     * ``step(m, values, state, marks)``: the loop, one cycle. ``state`` is what the last sample of
       the channel returned, zeros at the beginning of a frame; ``marks`` has ``first`` (1 at the
-      beginning of a frame, marked or not) and ``last``. Returns the next state and values.
+      beginning of a frame, marked or not) and ``last``. Returns the next state and values. A next
+      state named ``changes`` is not one: a sample with 0 there leaves the state as it is, unless
+      it is the first of a frame.
     * ``after``: stages that begin with these values, and end with the fields of the payload out. A
       value named ``keep`` is not one: a sample with 0 there leaves nothing.
 
+    zeros: whether ``enter`` needs ``begins``, and ``step`` the zeros. Without, few channels take
+    fewer gates: ``begins`` is None, and the state at the beginning of a frame is anything.
     latency: cycles from the transfer in to the transfer out. interval: cycles a sample.
     """
 
@@ -55,9 +59,11 @@ class ChannelCore(wiring.Component):
         state: Mapping[str, Any],
         before: Sequence[Stage] = (),
         after: Sequence[Stage] = (),
+        zeros: bool = True,
     ):
         self.parameters = parameters
         self._state, self._before, self._after = dict(state), tuple(before), tuple(after)
+        self._zeros = zeros
         self.latency = 1 + ChannelState.depth + len(self._before) + len(self._after)
         ports = {"i": In(stream.Signature(sample)), "o": Out(stream.Signature(result))}
         if parameters.fields:
@@ -83,7 +89,9 @@ class ChannelCore(wiring.Component):
         #: Registers move: for stages with memories of their own.
         self.advance = advance = Signal()
         accept = Signal()
-        m.submodules.state = state = ChannelState(channels=p.channels, state=self._state)
+        few = not self._zeros and 1 < p.channels <= ChannelWords.most
+        state = (ChannelWords if few else ChannelState)(channels=p.channels, state=self._state)
+        m.submodules.state = state
         m.d.comb += [
             advance.eq(~o.valid | o.ready),
             accept.eq(self.i.valid & self.i.ready),
@@ -122,10 +130,17 @@ class ChannelCore(wiring.Component):
                 m.d.sync += after.eq(valid)
             valid, marks = after, register(marks, k + 1)
             values = stage(m, register(values, 2 + k))
-        values = register(self.enter(m, values, state.begins), 2 + len(self._before))
+        begins = state.begins if self._zeros else None
+        values = register(self.enter(m, values, begins), 2 + len(self._before))
         m.d.comb += [state.i_valid.eq(valid), *(state.i[n].eq(v) for n, v in marks.items())]
 
         following, values = self.step(m, values, state.state, state.o)
+        following = {**following}
+        if few:
+            m.d.comb += state.changes.eq(following.pop("changes", 1))
+        elif "changes" in following:
+            changes = following.pop("changes") | state.o.first
+            following = {n: Mux(changes, v, state.state[n]) for n, v in following.items()}
         m.d.comb += [state.next[name].eq(value) for name, value in following.items()]
         valid = state.o_valid
         marks = {name: state.o[name] for name in MARKS}

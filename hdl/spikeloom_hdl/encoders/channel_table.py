@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.encoders import CoreParameters, channel_bits
 
 from spikeloom_hdl.encoders.ports import settings_layout
 from spikeloom_hdl.memory import BlockMemory
 
-__all__ = ["ChannelSettings", "ChannelState"]
+__all__ = ["ChannelSettings", "ChannelState", "ChannelWords"]
 
 
 def _mark(channels: int) -> data.StructLayout:
@@ -148,6 +148,86 @@ class ChannelState(wiring.Component):
             m.d.sync += left_channel.eq(left_channel + 1)
             with m.If(left_channel == rows - 1):
                 m.d.sync += sweeping.eq(0)
+
+
+class ChannelWords(wiring.Component):
+    """State of a loop for a few channels, read and written in the cycle of the loop.
+
+    As ChannelState, for 2..:attr:`most` channels, with three differences that save the gates around
+    the RAM: at the beginning of a frame ``state`` is anything; that a frame begins is not known
+    before the loop; and ``changes`` = 0 tells that a sample within a frame leaves the state as it
+    is, whatever ``next`` says.
+
+    The rows are read without a clock, as LUT RAM can on ECP5; on iCE40 they are flip-flops.
+    """
+
+    #: Cycles from the input to the loop.
+    depth = ChannelState.depth
+    #: More would take many flip-flops; the LUT RAM of ECP5 has 16 rows.
+    most = 8
+
+    def __init__(self, *, channels: int, state: Mapping[str, Any]):
+        if not 2 <= channels <= self.most:
+            raise ValueError(f"channels must be 2..{self.most}, not {channels}")
+        self.channels, self.layout = channels, data.StructLayout(dict(state))
+        marks = _mark(channels)
+        super().__init__(
+            {
+                "advance": In(1),
+                "busy": Out(1),
+                "i_valid": In(1),
+                "i": In(marks),
+                "o_valid": Out(1),
+                "o": Out(marks),
+                "state": Out(self.layout),
+                "next": In(self.layout),
+                "changes": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = self.layout.size + 1
+        rows = 1 << len(self.i.channel)
+        m.submodules.ram = ram = memory.Memory(shape=unsigned(bits), depth=rows, init=[])
+        read, write = ram.read_port(domain="comb"), ram.write_port()
+        answered, loop = (
+            Signal(self.i.shape(), name=name, reset_less=True) for name in ("answered", "loop")
+        )
+        valid, sweeping = Signal(), Signal(init=1)
+        # the sweep counts rows in the register that tells the loop its channel
+        channel = Signal.like(self.i.channel, init=0)
+        # ``changes`` comes late: everything else about a write is settled before
+        may, must = Signal(), Signal()
+        m.d.comb += [
+            may.eq(self.advance & self.o_valid),
+            must.eq(sweeping | (may & (self.o.first | loop.last))),
+        ]
+        m.d.comb += [
+            self.busy.eq(sweeping),
+            self.o.eq(loop),
+            self.o.channel.eq(channel),
+            read.addr.eq(channel),
+            # a row of zeros is fresh: the top bit is 1 while a frame is under way
+            self.state.as_value().eq(read.data[: self.layout.size]),
+            self.o.first.eq(loop.first | ~read.data[-1]),
+            write.addr.eq(channel),
+            write.data.eq(Cat(self.next, ~(loop.last | sweeping))),
+            write.en.eq(must | (may & self.changes)),
+        ]
+        with m.If(self.advance):
+            m.d.sync += [
+                valid.eq(self.i_valid),
+                answered.eq(self.i),
+                self.o_valid.eq(valid),
+                loop.eq(answered),
+                channel.eq(answered.channel),
+            ]
+        with m.If(sweeping):
+            m.d.sync += channel.eq(channel + 1)
+            with m.If(channel == rows - 1):
+                m.d.sync += sweeping.eq(0)
+        return m
 
 
 class ChannelSettings(wiring.Component):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from spikeloom.hardware.encoders import StepForwardParameters
 
 from spikeloom_hdl.encoders.channel_core import Values
@@ -43,9 +43,8 @@ class StepForward(SpikeCore):
 
     Ports: ``i``, ``o``, and ``p`` (threshold; initial base where it is a parameter).
 
-    Samples and base are in offset binary, so that the zero that a frame begins with is the lowest
-    base. Where the first sample sets the base, it does so as a spike that does not go out: towards
-    a sample above all others, with itself for a threshold.
+    Where the first sample sets the base, it does so as a spike that does not go out: its step is
+    the difference between sample and base, whatever that was.
     """
 
     def __init__(self, parameters: StepForwardParameters):
@@ -53,53 +52,45 @@ class StepForward(SpikeCore):
         super().__init__(
             parameters,
             sample=samples_layout(width, parameters.channels),
-            state={"base": width, **level_state(parameters.levels)},
+            state={"base": signed(width), **level_state(parameters.levels)},
+            zeros=parameters.initial == "value" or parameters.levels > 0,
         )
 
     def enter(self, m: Module, values: Values, begins: Any) -> Values:
-        width = self.parameters.format.width
-        middle = 1 << (width - 1)
-        x, threshold = Signal(width), values["threshold"]
-        m.d.comb += x.eq(values["sample"] ^ middle)
-        if self.parameters.initial == "value":
-            initial = Signal(width)
-            m.d.comb += initial.eq(values["initial"] ^ middle)
-            return {"x": x, "threshold": threshold, "initial": Mux(begins, initial, 0)}
-        return {
-            "x": Mux(begins, 1 << width, x),
-            "threshold": Mux(begins, 0, threshold),
-            "start": Mux(begins, x, 0),
-        }
+        if self.parameters.initial == "first":
+            return values
+        return {**values, "initial": Mux(begins, values["initial"], 0)}
 
     def step(self, m: Module, values: Values, state: Any, marks: Any) -> tuple[Values, Values]:
         p = self.parameters
         width, levels = p.format.width, p.levels
-        side_band = p.initial == "first"
-        base = Signal(width)
-        m.d.comb += base.eq(state.base if side_band else state.base | values["initial"])
-        threshold = Signal(unsigned(width + levels), name="threshold")
-        reach = adapted(values["threshold"], state, levels)
-        m.d.comb += threshold.eq(reach | values["start"] if side_band else reach)
+        sets = marks.first if p.initial == "first" else Const(0, 1)
+        base = Signal(signed(width))
+        m.d.comb += base.eq(state.base if p.initial == "first" else state.base | values["initial"])
+        threshold = adapted(values["threshold"], state, levels)
 
-        bits = width + levels + 2
-        d, towards, rest = (Signal(signed(bits), name=name) for name in ("d", "towards", "rest"))
+        d = Signal(signed(width + 1))
+        # how far the sample is beyond a threshold above, below: up to half an LSB too little above
+        high, low = Signal(signed(width + levels + 3)), Signal(signed(width + levels + 2))
         below, fires, spiked = Signal(), Signal(), Signal()
-        moved, following = Signal(width), Signal(width)
+        towards, moved = Signal(width), Signal(signed(width))
         m.d.comb += [
-            d.eq(values["x"] - base),
+            d.eq(values["sample"] - base),
             below.eq(d[-1]),
+            high.eq(Cat(Const(0, 1), d).as_signed() - Cat(Const(1, 1), threshold)),
+            low.eq(d + threshold),
+            fires.eq(~high[-1] | low[-1]),
             # the threshold, or -1 minus it
-            towards.eq(threshold ^ below.replicate(bits)),
-            rest.eq(towards - d),
-            fires.eq(rest[-1] ^ below),
-            moved.eq(base + towards + below),
-            following.eq(Mux(fires, moved, base)),
-            spiked.eq(fires & ~marks.first if side_band else fires),
+            towards.eq(Mux(sets, d, threshold ^ below.replicate(width))),
+            moved.eq(base + towards + (below & ~sets)),
+            spiked.eq(fires & ~sets),
         ]
         spike = Signal(signed(2))
-        m.d.comb += [spike[0].eq(spiked), spike[1].eq(fires & below)]
+        m.d.comb += [spike[0].eq(spiked), spike[1].eq(low[-1] & ~sets)]
         results = {"spike": spike}
-        if side_band:
-            results["start"] = (values["start"] ^ (1 << (width - 1)))[:width]
+        if p.initial == "first":
+            results["start"] = values["sample"]
+        if p.initial == "first" and not levels:
+            return {"base": moved, "changes": fires}, results
         after = next_level(state, levels, spiked=spiked, sign=below)
-        return {"base": following, **after}, results
+        return {"base": Mux(fires | sets, moved, base), **after}, results

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from spikeloom.fixed import Fixed
 from spikeloom.hardware.encoders import StepForwardParameters
+from spikeloom_hdl.encoders.channel_table import ChannelWords
 from spikeloom_hdl.encoders.step_forward import StepForward
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -51,6 +52,7 @@ class Rule:
         (16, 8, {}),
         (8, 2, {}),
         (4, 7, {}),
+        (6, 9, {}),
         (24, 64, {}),
         (5, 1024, {}),
         (16, 2, {"output": "events", "time_bits": 3}),
@@ -75,3 +77,9 @@ def test_step_forward(width, channels, more):
     assert cycles[0] == core.latency
     if p.output == "dense":
         assert all(b == a + 1 for a, b in pairwise(cycles)), "not one sample a cycle"
+
+
+@pytest.mark.parametrize("channels", [1, 9])
+def test_words_are_for_a_few_channels(channels):
+    with pytest.raises(ValueError, match=f"channels must be 2..8, not {channels}"):
+        ChannelWords(channels=channels, state={"base": 4})
