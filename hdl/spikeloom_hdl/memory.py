@@ -1,7 +1,7 @@
 """Block RAM: one write port, one synchronous read port, and no logic around it.
 
-Every block RAM of the gateware goes through :class:`BlockMemory`. Reading and writing one row in one
-cycle is a fault (asserted), which lets synthesis use the bare block: Amaranth's plain memory
+Every block RAM of the gateware goes through :class:`BlockMemory`. Reading and writing one row in
+one cycle is a fault (asserted), which lets synthesis use the bare block: Amaranth's plain memory
 promises old data in that case, and Yosys then builds about 50 LUTs and 75 flip-flops around every
 block to keep it.
 """

@@ -285,6 +285,14 @@ def encoders() -> None:
     )
 
 
+def _told(status: Any, line: str) -> None:
+    """Show progress: in place on a terminal, else as lines; what matters stays in both."""
+    if line.startswith("left out") or not console.is_terminal:
+        console.print(line, markup=False, soft_wrap=True)
+    else:
+        status.update(line)
+
+
 @app.command()
 def compare(
     signal: Annotated[
@@ -304,7 +312,7 @@ def compare(
     ] = None,
     weight: Annotated[
         float, typer.Option(help="lambda: error over variance against spikes a sample")
-    ] = 0.1,
+    ] = 0.01,
     at_snr: Annotated[
         float | None, typer.Option(help="dB at which sparsity is compared; default the median")
     ] = None,
@@ -333,7 +341,7 @@ def compare(
             target_snr=at_snr,
             target_density=at_density,
             seed=seed,
-            progress=lambda name: status.update(f"fitting {name}"),
+            progress=lambda line: _told(status, line),
         )
     areas = area_table()
     for table in (fidelity_table(result), work_table(result), cost_table(result, areas)):

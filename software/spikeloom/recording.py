@@ -51,15 +51,16 @@ def load_recording(
     file = Path(path)
     if not file.is_file():
         raise InputError(f"no signal at {file}: give {_FORMS}")
-    if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise InputError(f"a sampling rate is a finite number of Hz above 0, not {rate}")
+    _check_rate(rate)
     readers = {".csv": _csv, ".tsv": _csv, ".txt": _csv, ".wav": _wav, ".npy": _npy}
     reader = readers.get(file.suffix.lower())
     if reader is None:
         raise InputError(f"{file}: cannot read {file.suffix or 'this'} files; give {_FORMS}")
-    values, names, found = reader(file)
+    values, names, found = reader(file, channels)
     if values.shape[1] < 2:
         raise InputError(f"{file} holds {values.shape[1]} samples a channel: at least 2 are needed")
+    chosen = [_index(file, names, name) for name in channels] or list(range(len(names)))
+    values, names = values[chosen], tuple(names[k] for k in chosen)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         channel, time = (int(k) for k in bad[0])
@@ -67,9 +68,12 @@ def load_recording(
             f"{file}: sample {time} of {names[channel]!r} is {values[channel, time]}:"
             f" fill or cut the gap first"
         )
-    chosen = [_index(file, names, name) for name in channels] or list(range(len(names)))
-    picked = tuple(names[k] for k in chosen)
-    return Recording(values[chosen], picked, rate or found or 1.0)
+    return Recording(values, names, rate or found or 1.0)
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None and not (math.isfinite(rate) and rate > 0):
+        raise InputError(f"a sampling rate is a finite number of Hz above 0, not {rate}")
 
 
 def named_or_file(
@@ -81,6 +85,7 @@ def named_or_file(
     """
     from spikeloom.study import signals
 
+    _check_rate(rate)
     if name not in signals.NAMES or Path(name).exists():
         if not Path(name).exists() and not Path(name).suffix:
             known = ", ".join(signals.NAMES)
@@ -105,7 +110,9 @@ def _numbered(count: int) -> tuple[str, ...]:
     return tuple(f"channel {k}" for k in range(count))
 
 
-def _npy(file: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None]:
+def _npy(
+    file: Path, channels: Sequence[str]
+) -> tuple[NDArray[np.float64], tuple[str, ...], float | None]:
     try:
         x = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -122,7 +129,9 @@ def _npy(file: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None
     return values, _numbered(len(values)), None
 
 
-def _wav(file: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None]:
+def _wav(
+    file: Path, channels: Sequence[str]
+) -> tuple[NDArray[np.float64], tuple[str, ...], float | None]:
     """PCM of 8, 16, 24 or 32 bits, scaled to [-1, 1); or floats, as they are.
 
     Read here because the standard library's reader knows neither floats nor, before Python 3.12,
@@ -168,20 +177,26 @@ def _chunks(file: Path) -> dict[bytes, bytes]:
     return found
 
 
-def _csv(file: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None]:
-    """Columns of numbers with or without a header; a column of seconds gives the rate."""
+def _csv(
+    file: Path, channels: Sequence[str]
+) -> tuple[NDArray[np.float64], tuple[str, ...], float | None]:
+    """Columns of numbers with or without a header; a column of seconds gives the rate.
+
+    Only columns that are wanted have to be numbers.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{file} is no text: a .csv file is lines of numbers") from None
-    lines = text.splitlines()
+    lines = text.rstrip().splitlines()
     sample = next((line for line in lines if line.strip()), "")
     comma = next((mark for mark in (",", ";", "\t") if mark in sample), " ")
     rows = [
         (number, [cell.strip() for cell in cells if comma != " " or cell.strip()])
         for number, cells in enumerate(csv.reader(lines, delimiter=comma), 1)
-        if any(cell.strip() for cell in cells)
     ]
+    while rows and not any(rows[0][1]):
+        del rows[0]
     if not rows:
         raise InputError(f"{file} is empty: a .csv file is lines of numbers")
     header: list[str] | None = None
@@ -189,22 +204,30 @@ def _csv(file: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None
         header, rows = rows[0][1], rows[1:]
     width = len(header) if header else len(rows[0][1])
     names = header or [f"channel {k}" for k in range(width)]
-    values = np.empty((width, len(rows)))
+    timed = header is not None and header[0].lower() in _TIME and width > 1
+    data = names[1:] if timed else names
+    wanted = {_index(file, data, name) + timed for name in channels} or set(range(width))
+    values = np.full((width, len(rows)), math.nan)
     for k, (number, cells) in enumerate(rows):
+        if not any(cells):
+            raise InputError(
+                f"{file}, line {number}: a gap, the line is empty; fill or cut it first"
+            )
         if len(cells) != width:
             raise InputError(f"{file}, line {number}: {len(cells)} columns, expected {width}")
-        for column, cell in enumerate(cells):
+        for column in wanted | {0} if timed else wanted:
+            cell = cells[column]
             value = _number(cell)
             if value is None or not math.isfinite(value):
                 shown = "a gap" if not cell else repr(cell)
                 raise InputError(
                     f"{file}, line {number}, column {names[column]!r}: {shown} is no finite number;"
-                    f" fill or cut it first"
+                    f" fill or cut it first, or choose other columns with --channel"
                 )
             values[column, k] = value
-    if header and header[0].strip().lower() in _TIME and width > 1:
-        return values[1:], tuple(names[1:]), _rate(file, values[0])
-    return values, tuple(names), None
+    if timed:
+        return values[1:], tuple(data), _rate(file, values[0])
+    return values, tuple(data), None
 
 
 def _rate(file: Path, seconds: NDArray[np.float64]) -> float | None:

@@ -6,7 +6,7 @@ import wave
 import numpy as np
 import pytest
 from spikeloom.errors import InputError
-from spikeloom.recording import load_recording
+from spikeloom.recording import load_recording, named_or_file
 
 
 def write_wav(path, width, samples, channels=1, rate=8000):
@@ -51,10 +51,21 @@ def test_a_csv_with_header_and_time(tmp_path):
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", " "])
 def test_a_csv_without_header(tmp_path, mark):
-    (tmp_path / "a.csv").write_text(f"1{mark}2\n\n3{mark}4\n5{mark}-6e-1\n")
+    (tmp_path / "a.csv").write_text(f"\n1{mark}2\n3{mark}4\n5{mark}-6e-1\n\n\n")
     found = load_recording(tmp_path / "a.csv")
     assert found.values.tolist() == [[1, 3, 5], [2, 4, -0.6]]
     assert found.rate == 1
+
+
+def test_columns_that_are_not_wanted_may_be_anything(tmp_path):
+    (tmp_path / "a.csv").write_text("t,x,note\n0,1,start\n1,2,\n2,3,end\n")
+    found = load_recording(tmp_path / "a.csv", channels=["x"])
+    assert found.values.tolist() == [[1, 2, 3]]
+    assert found.rate == 1
+    with pytest.raises(InputError, match="line 2, column 'note': 'start'.*--channel"):
+        load_recording(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="no channel 'zz': it has x, note"):
+        load_recording(tmp_path / "a.csv", channels=["zz"])
 
 
 def test_arrays(tmp_path):
@@ -67,6 +78,7 @@ def test_arrays(tmp_path):
     [
         ("a.csv", "x,y\n1,2\n3,\n", "line 3, column 'y': a gap is no finite number"),
         ("a.csv", "x,y\n1,2\n3,hello\n", "line 3, column 'y': 'hello'"),
+        ("a.csv", "x\n1\n\n2\n", "line 3: a gap, the line is empty"),
         ("a.csv", "x\n1\nnan\n", "line 3, column 'x': 'nan'"),
         ("a.csv", "1,2\n3\n", "line 2: 1 columns, expected 2"),
         ("a.csv", "", "is empty"),
@@ -133,5 +145,6 @@ def test_unknown_channel_missing_file_wrong_rate(tmp_path):
     with pytest.raises(InputError, match="no signal at"):
         load_recording(tmp_path / "b.csv")
     for rate in (0, -1, float("nan")):
-        with pytest.raises(InputError, match="finite number of Hz above 0"):
-            load_recording(tmp_path / "a.csv", rate=rate)
+        for name in (str(tmp_path / "a.csv"), "sines"):
+            with pytest.raises(InputError, match="finite number of Hz above 0"):
+                named_or_file(name, rate=rate)

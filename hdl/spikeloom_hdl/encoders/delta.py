@@ -17,14 +17,17 @@ __all__ = ["Delta"]
 
 LOG = 8  #: fraction bits of a logarithm
 
+IN_PARALLEL = 4  #: quanta
+
 
 class Delta(SpikeCore):
     """Samples in, spikes of up to ``quanta`` out: the rule is in DeltaParameters.
 
     Ports: ``i``, ``o``, and ``p`` (threshold, hysteresis; initial reference where it is one).
 
-    The number of quanta is a restoring division of one cycle: one subtraction, and beside it one
-    step of the reference, for each bit of ``quanta``.
+    Up to IN_PARALLEL quanta, each has comparisons of its own in both directions, all at once. The
+    number of more is a restoring division of one cycle: one subtraction, and beside it one step of
+    the reference, for each bit of ``quanta``.
     """
 
     def __init__(self, parameters: DeltaParameters):
@@ -33,8 +36,8 @@ class Delta(SpikeCore):
         super().__init__(
             parameters,
             sample=samples_layout(parameters.format.width, parameters.channels),
-            state={"ref": signed(inner), "spiked": 1, "sign": 1},
-            before=(*log, self._thresholds),
+            state={"ref": signed(inner), "rose": 1, "fell": 1},
+            before=(*log, self._reaches if self._in_parallel(parameters) else self._thresholds),
             start_bits=inner,
         )
 
@@ -57,18 +60,40 @@ class Delta(SpikeCore):
         normal = Signal(size + LOG, name="normal")
         m.d.comb += normal.eq(Cat(Const(0, LOG), (x << values["places"])[:size]))
         table = [round((1 << LOG) * math.log2(1 + f / 256)) for f in range(256)]
-        m.submodules.table = self._table = Rom(table, bits=LOG)
+        m.submodules.table = self._log_table = Rom(table, bits=LOG)
         m.d.comb += [
-            self._table.row.eq(normal[size - 1 : size - 1 + LOG]),
-            self._table.read.eq(self.advance),
+            self._log_table.row.eq(normal[size - 1 : size - 1 + LOG]),
+            self._log_table.read.eq(self.advance),
         ]
         return {name: value for name, value in values.items() if name not in ("sample", "places")}
 
     def _logarithm(self, m: Module, values: Values) -> Values:
         sample = Signal(signed(self.parameters.inner.width), name="logarithm")
-        m.d.comb += sample.eq(Cat(self._table.data, values["exponent"]))
+        m.d.comb += sample.eq(Cat(self._log_table.data, values["exponent"]))
         kept = {name: value for name, value in values.items() if name != "exponent"}
         return {**kept, "sample": sample}
+
+    def _reaches(self, m: Module, values: Values) -> Values:
+        """Samples less and plus multiples of the threshold, without and with the hysteresis.
+
+        A reference up to the former, or beyond the latter, is that many quanta away.
+        """
+        x, threshold, hysteresis = (values[n] for n in ("sample", "threshold", "hysteresis"))
+        result = {name: value for name, value in values.items() if name != "hysteresis"}
+        for k in range(1, self.parameters.quanta + 1):
+            # three of them by an addition: it would be a multiplier otherwise
+            times = k * threshold if k & (k - 1) == 0 else (threshold << 1) + threshold
+            sums = {
+                f"times_{k}": times,
+                f"above_{k}": x - times,
+                f"above_{k}_more": x - (times + hysteresis),
+                f"below_{k}": x + (times - 1),
+                f"below_{k}_more": x + (times + hysteresis - 1),
+            }
+            for name, value in sums.items():
+                result[name] = Signal(signed(self.parameters.inner.width + 4), name=name)
+                m.d.comb += result[name].eq(value)
+        return result
 
     def _thresholds(self, m: Module, values: Values) -> Values:
         """Multiples of the threshold that a distance is compared with, and those plus hysteresis.
@@ -96,7 +121,71 @@ class Delta(SpikeCore):
         initial = values["sample" if self.parameters.initial == "first" else "initial"]
         return {**values, "initial": Mux(begins, initial, 0)}
 
+    @staticmethod
+    def _in_parallel(parameters: DeltaParameters) -> bool:
+        return parameters.quanta <= IN_PARALLEL
+
     def step(self, m: Module, values: Values, state: Any, marks: Any) -> tuple[Values, Values]:
+        return (self._compare if self._in_parallel(self.parameters) else self._divide)(
+            m, values, state
+        )
+
+    def _compare(self, m: Module, values: Values, state: Any) -> tuple[Values, Values]:
+        """Compare the reference with what is to be reached for every number of quanta."""
+        p = self.parameters
+        inner = p.inner.width
+        bits = inner + 5
+        ref = Signal(signed(inner))
+        m.d.comb += ref.eq((state.ref.as_unsigned() | values["initial"].as_unsigned()).as_signed())
+        moved: list[Value] = [ref]
+        up, down, n = (Signal(p.quanta, name=name) for name in ("up", "down", "n"))
+        for k in range(1, p.quanta + 1):
+            against_above, against_below = (
+                Mux(flag, values[f"{name}_{k}_more"], values[f"{name}_{k}"])
+                for name, flag in (
+                    ("above", state.fell),
+                    ("below", state.rose),
+                )
+            )
+            rises, falls = (Signal(signed(bits), name=f"{name}_{k}") for name in ("rises", "falls"))
+            higher, lower = (
+                Signal(signed(inner), name=f"{name}_{k}") for name in ("higher", "lower")
+            )
+            m.d.comb += [
+                rises.eq(against_above - ref),
+                falls.eq(against_below - ref),
+                up[k - 1].eq(~rises[-1]),
+                down[k - 1].eq(falls[-1]),
+                higher.eq(ref + values[f"times_{k}"]),
+                lower.eq(ref - values[f"times_{k}"]),
+            ]
+            moved.append(Mux(down[0], lower, higher))
+        spike = Signal(signed(p.spike_bits))
+        m.d.comb += n.eq(up | down)
+        for k in range(1, p.quanta + 1):
+            with m.If(n[k - 1]):
+                m.d.comb += spike.eq(Mux(down[0], -k, k))
+
+        def reached(low: int, high: int) -> Value:
+            """Return the reference after low..high quanta."""
+            if low == high:
+                return moved[low]
+            middle = (low + high + 1) // 2
+            return Mux(n[middle - 1], reached(middle, high), reached(low, middle - 1))
+
+        state_after = {
+            "ref": reached(0, p.quanta),
+            "rose": up[0] | (state.rose & ~down[0]),
+            "fell": down[0] | (state.fell & ~up[0]),
+        }
+        return state_after, self._with_start(values, spike)
+
+    def _with_start(self, values: Values, spike: Value) -> Values:
+        start = {"start": values["sample"]} if self.parameters.side_band else {}
+        return {"spike": spike, **start}
+
+    def _divide(self, m: Module, values: Values, state: Any) -> tuple[Values, Values]:
+        """Divide the distance by the threshold."""
         p = self.parameters
         inner, steps = p.inner.width, p.quanta.bit_length()
         bits = inner + steps + 3
@@ -109,8 +198,8 @@ class Delta(SpikeCore):
             d.eq(x - ref),
             below.eq(d[-1]),
             size.eq(d ^ below.replicate(inner + 2).as_signed()),
-            against_above.eq(state.spiked & state.sign),
-            against_below.eq(state.spiked & ~state.sign),
+            against_above.eq(state.fell),
+            against_below.eq(state.rose),
         ]
 
         def with_hysteresis(more: Value, plain: Value) -> Value:
@@ -161,10 +250,7 @@ class Delta(SpikeCore):
         m.d.comb += [spiked.eq(n.any()), spike.eq(Mux(below, -n, n))]
         state_after = {
             "ref": following,
-            "spiked": state.spiked | spiked,
-            "sign": Mux(spiked, below, state.sign),
+            "rose": Mux(spiked, ~below, state.rose),
+            "fell": Mux(spiked, below, state.fell),
         }
-        results = {"spike": spike}
-        if p.side_band:
-            results["start"] = x
-        return state_after, results
+        return state_after, self._with_start(values, spike)

@@ -9,7 +9,7 @@ from spikeloom.hardware.encoders import LIFDecoderParameters
 from spikeloom.hardware.encoders.signal import GUARD_BITS
 
 from spikeloom_hdl.encoders.channel_core import ChannelCore, Values
-from spikeloom_hdl.encoders.leak import leaked
+from spikeloom_hdl.encoders.leak import leaky
 from spikeloom_hdl.encoders.ports import samples_layout, spikes_layout
 
 __all__ = ["LIFDecoder"]
@@ -51,7 +51,7 @@ class LIFDecoder(ChannelCore):
 
     def step(self, m: Module, values: Values, state: Any, marks: Any) -> tuple[Values, Values]:
         bits = len(state.y)
-        y = leaked(m, state.y, values["leak"], self.parameters.leak_bits)
+        y = leaky(m, state.y, values["leak"], self.parameters)
         total = y.plus(m, "total", values["step"], bits + 2)
         following = _clipped(m, "following", total, bits)
         return {"y": following}, {"y": following}

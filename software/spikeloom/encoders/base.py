@@ -39,7 +39,7 @@ Engine = Literal["auto", "torch", "numba", "triton"]
 _engine: ContextVar[Engine] = ContextVar("engine", default="auto")
 
 #: Samples below which a second thread costs more than it gives.
-_WORTH_A_THREAD = 1 << 16
+_WORTH_A_THREAD = 1 << 18
 
 
 @contextlib.contextmanager

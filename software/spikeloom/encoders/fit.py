@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import torch
@@ -64,7 +65,10 @@ def fit(
     if trials < 1:
         raise InputError(f"trials must be at least 1, not {trials}")
     x, span, constant, common = _prepare(cls, signal, fixed)
-    ranges = cls._search(fixed)
+    ranges = dict(cls._search(fixed))
+    if "order" in ranges:  # a filter is not longer than the signal
+        r, longest = ranges["order"], x.shape[-1] - 1
+        ranges["order"] = replace(r, low=min(r.low, longest), high=min(r.high, longest))
     space = Space({name: r for name, r in ranges.items() if name not in fixed}, span)
     job = Sweep(cls, x, error, common)
 
@@ -105,7 +109,8 @@ def fit(
 
     found = {name: chosen(value) for name, value in tried.values.items()}
     encoder = job.encoder({name: v.gather(1, best) for name, v in tried.values.items()}, fixed)
-    mse = chosen(tried.mse)
+    mse = torch.tensor(chosen(tried.mse), dtype=torch.float64)
+    snr = tuple(_decibels(job.variance, mse).tolist())
     encoder.fit_report = FitReport(
         encoder=cls.NAME,
         parameters=found,
@@ -113,12 +118,19 @@ def fit(
         weight=weight,
         max_density=max_density,
         error=chosen(tried.error),
-        snr_db=tuple(_decibels(job.variance, torch.tensor(mse, dtype=torch.float64)).tolist()),
+        snr_db=snr,
         density=chosen(tried.density),
         trials=tried.error.shape[1],
         seconds=time.perf_counter() - begin,
         curve=tuple(_curve(tried, job.variance, c) for c in range(len(span))),
-        notes=tuple(f"channel {c} is constant: its parameters mean little" for c in constant),
+        notes=(
+            *(f"channel {c} is constant: its parameters mean little" for c in constant),
+            *(
+                f"channel {c}: the error exceeds the signal, no spikes at all would be better"
+                for c, decibels in enumerate(snr)
+                if decibels < 0
+            ),
+        ),
     )
     return encoder
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spikeloom.encoders import relax, surrogate, trainable
@@ -19,7 +21,7 @@ from spikeloom.encoders.spike_charge import spike_charge
 from spikeloom.errors import InputError
 from spikeloom.fixed import Fixed
 from spikeloom.hardware.encoders import LIFParameters
-from spikeloom.hardware.encoders.signal import GUARD_BITS
+from spikeloom.hardware.encoders.signal import GUARD_BITS, MAX_LEAK_SHIFT
 
 __all__ = ["LIF"]
 
@@ -238,12 +240,23 @@ class LIF(RecordEncoder):
         half = (self._decode(s, p, initial) + 1) / 2
         return half / record.scale[:, None] + record.minimum[:, None]
 
-    def fixed(self, format: Fixed, *, channels: int | None = None, leak_bits: int = 16) -> FixedLIF:
+    def fixed(
+        self,
+        format: Fixed,
+        *,
+        channels: int | None = None,
+        leak: Literal["multiply", "shift"] = "multiply",
+        leak_bits: int = 16,
+    ) -> FixedLIF:
         """Integer golden model with these parameters rounded: the bits of the core.
 
         channels: of the core; default as many as there are parameters. leak_bits: 2..16, of the
-        leak. Raises InputError if a threshold is below one LSB or beyond the format, or for a
-        compat encoder that normalises records.
+        leak. leak: ``"shift"``, for a core without a multiplier, takes leaks of 1 - 2^-k and 1. No
+        leak is rounded to one of these: it would be another encoder.
+
+        Raises InputError if a threshold is below one LSB or beyond the format, for a compat encoder
+        that normalises records, and for a leak (of the encoder, of the decoder) that a shift does
+        not give.
         """
         if self.by_record:
             raise InputError(
@@ -253,22 +266,28 @@ class LIF(RecordEncoder):
         parameters = LIFParameters(
             format=format,
             channels=channels or self.channels or 1,
+            leak=leak,
             leak_bits=leak_bits,
             refractory=int(rest.max()),
             reset="subtract" if self.reset == "subtract" else "zero",
         )
-        leak_format = Fixed(leak_bits + 2, leak_bits)
+
+        def leak_setting(name: str, value: Tensor) -> Any:
+            if leak == "shift":
+                return _shifts(name, value)
+            return to_integers(name, value, Fixed(leak_bits + 2, leak_bits))
+
         guarded = Fixed(format.width + GUARD_BITS, format.fraction + GUARD_BITS)
         given = {
             "threshold": to_integers("threshold", self.threshold, format),
-            "leak": to_integers("leak", self.leak, leak_format),
+            "leak": leak_setting("leak", self.leak),
         }
         if parameters.refractory:
             given["refractory"] = rest
         decoder = None
         if self.profile == "textbook" and bool((self._decode_leak() < 1).all()):
             decoder = {
-                "leak": to_integers("decode_leak", self._decode_leak(), leak_format),
+                "leak": leak_setting("decode_leak", self._decode_leak()),
                 # from this one on, a spike saturates the sum wherever it is
                 "gain": to_integers("gain", self.gain(), guarded).clip(
                     max=(1 << guarded.width) - 1
@@ -289,6 +308,22 @@ def _fraction(name: str, value: float | Sequence[float] | Tensor) -> Tensor:
     if bool((result > 1).any()):
         raise InputError(f"{name} must be in 0..1, not {float(result.max())}")
     return result
+
+
+def _shifts(name: str, leak: Tensor) -> NDArray[np.int64]:
+    """Return k of leaks of 1 - 2^-k, 0 for a leak of 1: int64, () or (channels,)."""
+    possible = {1 - 2.0**-k: k for k in range(1, MAX_LEAK_SHIFT + 1)} | {1.0: 0}
+    values = leak.detach().cpu().double()
+    for value in values.reshape(-1).tolist():
+        if value in possible:
+            continue
+        below = max((p for p in possible if p < value), default=None)
+        near = [p for p in (below, min(p for p in possible if p > value)) if p is not None]
+        raise InputError(
+            f"{name} is {value:g}, but leak='shift' needs 1 - 2^-k, k in 1..{MAX_LEAK_SHIFT}, or 1:"
+            f" take {' or '.join(str(p) for p in near)}, or leak='multiply'"
+        )
+    return np.vectorize(possible.__getitem__, otypes=[np.int64])(values.numpy())
 
 
 def _samples(name: str, value: int | Sequence[int] | Tensor) -> Tensor:

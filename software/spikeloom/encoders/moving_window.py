@@ -36,6 +36,8 @@ class MovingWindow(SignalEncoder):
     COUNTS: ClassVar[int] = 1  # samples seen
     SEARCH: ClassVar[Mapping[str, Range]] = {"threshold": Range(1e-3, 0.5, log=True, relative=True)}
 
+    FIT_RANGE: ClassVar[tuple[float, float] | None] = (-0.5, 0.5)
+
     threshold: Tensor
     side_band = True  #: what a decoder starts from: the first sample
 

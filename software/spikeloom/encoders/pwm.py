@@ -170,8 +170,10 @@ class PWM(RecordEncoder):
             first = s.new_empty(0) if initial is None else initial.contiguous()
             steps = self._steps().reshape(-1)
             steps = steps.repeat(len(s) // len(steps))
-            arrays = [a.detach().numpy() for a in (s.contiguous(), steps, first, out)]
-            decode(*arrays, int(self.carrier == "restart"), int(self.hold))
+            train, step, start, y = (
+                a.detach().numpy() for a in (s.contiguous(), steps, first, out)
+            )
+            decode(train, step, start, y, int(self.carrier == "restart"), int(self.hold))
             return out
         length = s.shape[1]
         time = torch.arange(length, device=s.device)
@@ -265,15 +267,22 @@ class PWM(RecordEncoder):
     def fixed(self, format: Fixed, *, channels: int | None = None) -> FixedPWM:
         """Integer golden model for signals in a format: the bits of the core.
 
-        channels: of the core; default as many as there are parameters. Raises ValueError if the
-        format's fraction is not in 1..32.
+        channels: of the core; default as many as there are parameters. Raises InputError if
+        the format's fraction is not in 1..32, and for a compat encoder that normalises records.
         """
-        parameters = PWMParameters(
-            format=format,
-            channels=channels or self.channels or 1,
-            carrier=self.carrier,
-            bipolar=self.bipolar,
-        )
+        if self.by_record:
+            raise InputError(
+                "integers have no record normalisation: give normalise=False, offset and scale"
+            )
+        try:
+            parameters = PWMParameters(
+                format=format,
+                channels=channels or self.channels or 1,
+                carrier=self.carrier,
+                bipolar=self.bipolar,
+            )
+        except ValueError as error:
+            raise InputError(f"there is no pwm core like this encoder: {error}") from error
         compat = self.profile == "compat"
         return FixedPWM(
             parameters,

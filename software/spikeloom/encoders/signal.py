@@ -99,6 +99,8 @@ class SignalEncoder(nn.Module, abc.ABC):
     ):
         """Register parameters, float64, () or (channels,); ``trainable`` ones take gradients."""
         super().__init__()
+        if isinstance(trainable, str):
+            trainable = (trainable,)
         wanted = set(self.TRAINABLE if trainable is True else trainable or ())
         if not self.TRAINABLE and trainable:
             raise InputError(f"{self.NAME} has no gradient, nothing of it can be trained: use fit")

@@ -133,8 +133,9 @@ class StepForward(SignalEncoder):
 
             out = torch.empty_like(s, memory_format=torch.contiguous_format)
             columns = torch.stack((threshold, base), 1)
-            trains, table, signal = (a.detach().numpy() for a in (s.contiguous(), columns, out))
-            decode(trains, table, signal, self.levels, int(self.side_band))
+            train, table, signal = (a.detach().numpy() for a in (s.contiguous(), columns, out))
+            # too quick to be worth a thread
+            decode(train, table, signal, self.levels, int(self.side_band))
             return out
         level = torch.zeros(s.shape[0], dtype=torch.int64, device=s.device)
         last = torch.zeros_like(s[:, 0])

@@ -23,6 +23,8 @@ __all__ = ["CODES", "TIME_STAMP_BITS", "Code", "Coded", "Point"]
 #: Of an address event; a receiver follows the overflow.
 TIME_STAMP_BITS = 16
 SAMPLE_BITS = 16
+#: Samples at the beginning of a record on which parameters are searched; all of it is measured.
+LONGEST_FIT = 4096
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def _signal(
     **fixed: Any,
 ) -> Callable[[Tensor, float, int], Coded]:
     def fit(signal: Tensor, weight: float, seed: int) -> Coded:
-        encoder = make.fit(signal, weight=weight, seed=seed, **fixed)
+        given = {**fixed, **_whole_record(make, signal)}
+        encoder = make.fit(signal[..., :LONGEST_FIT], weight=weight, seed=seed, **given)
         spikes = encoder.spikes(signal)
         initial = signal[..., 0] if getattr(encoder, "side_band", False) else None
         estimate = encoder.decode(spikes.double(), initial)
@@ -89,6 +92,16 @@ def _trade_offs(encoder: SignalEncoder) -> tuple[tuple[Point, ...], ...]:
         tuple(Point(met.density, met.snr_db) for met in channel)
         for channel in encoder.fit_report.curve
     )
+
+
+def _whole_record(make: type[SignalEncoder], signal: Tensor) -> dict[str, Any]:
+    """Normalisation of the whole record, where only a part of it is searched."""
+    if make.FIT_RANGE is None or signal.shape[-1] <= LONGEST_FIT:
+        return {}
+    low, high = make.FIT_RANGE
+    bottom, top = signal.amin(-1), signal.amax(-1)
+    scale = (high - low) / (top - bottom)
+    return {"offset": bottom - low / scale, "scale": scale}
 
 
 def _settings(encoder: SignalEncoder) -> dict[str, float]:

@@ -65,7 +65,7 @@ def compare(
     recording: Recording,
     *,
     names: Sequence[str] = (),
-    weight: float = 0.1,
+    weight: float = 0.01,
     target_snr: float | None = None,
     target_density: float = 0.1,
     seed: int = 0,
@@ -75,21 +75,33 @@ def compare(
 
     weight: lambda of the fit, error over variance against spikes a sample. target_snr: in dB; by
     default the median of what the encoders reach, rounded. target_density: spikes a sample.
-    progress: called with the name of each encoder when its turn comes.
+    progress: called with a line when the turn of an encoder comes, and for what is left out:
+    channels that never change, encoders that cannot be fitted.
 
-    Raises InputError on an unknown encoder or a constant recording.
+    Raises InputError on an unknown encoder, or a recording that never changes.
     """
+    names = [name.lower().replace("_", "-") for name in names]
     if unknown := sorted(set(names) - set(CODES)):
         raise InputError(f"no encoder {', '.join(unknown)}: there are {', '.join(CODES)}")
-    if not recording.values.std(axis=1).all():
-        flat = recording.names[int(np.argmin(recording.values.std(axis=1)))]
-        raise InputError(f"{flat!r} never changes: choose other channels with --channel")
+    if not target_density > 0:
+        raise InputError(f"the density to match must be above 0 spikes a sample: {target_density}")
+    moving = recording.values.std(axis=1) > 0
+    if not moving.any():
+        raise InputError(f"no channel ever changes: {', '.join(recording.names)}")
+    for name in np.array(recording.names)[~moving]:
+        progress(f"left out: {name!r}, which never changes")
+    kept = tuple(np.array(recording.names)[moving].tolist())
+    recording = Recording(recording.values[moving], kept, recording.rate)
     chosen = {name: CODES[name] for name in (names or CODES)}
     signal = torch.from_numpy(recording.values)
     curves, best = {}, {}
     for name, code in chosen.items():
-        progress(name)
-        coded = code.fit(signal, weight, seed)
+        progress(f"fitting {name}")
+        try:
+            coded = code.fit(signal, weight, seed)
+        except InputError as error:
+            progress(f"left out: {name}: {error}")
+            continue
         best[name] = coded
         chosen_point = Point(_density(coded), snr_db(recording.values, coded.estimate))
         curves[name] = _front([chosen_point, *(_mean_of_best(coded, w) for w in WEIGHTS)])
@@ -99,7 +111,10 @@ def compare(
     entries = [
         _entry(recording, name, code, best[name], curves[name], target_snr, target_density)
         for name, code in chosen.items()
+        if name in best
     ]
+    if not entries:
+        raise InputError("no encoder can be fitted to this signal: see the lines above")
     return Comparison(recording, tuple(entries), target_snr, target_density)
 
 

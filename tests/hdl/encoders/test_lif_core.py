@@ -24,6 +24,12 @@ def clip(v, low, high):
     return min(max(v, low), high)
 
 
+def leaked(v, leak, p):
+    if p.leak == "shift":
+        return round(v - Fraction(v, 2**leak)) if leak else v
+    return round(Fraction(v * leak, 2**p.leak_bits))
+
+
 class Rule:
     """LIFParameters; Python's round() of a fraction is to the nearest, ties to even."""
 
@@ -37,7 +43,7 @@ class Rule:
             self.wait -= 1
             return {"spike": 0}
         theta = settings["threshold"] << GUARD
-        v = round(Fraction(self.v * settings["leak"], 2**self.p.leak_bits))
+        v = leaked(self.v, settings["leak"], self.p)
         v += payload["sample"] << GUARD
         s = (v > theta) - (v < -theta)
         if s:
@@ -56,6 +62,10 @@ class Rule:
         (8, 2, {"leak_bits": 4}),
         (4, 7, {"refractory": 5}),
         (24, 64, {"reset": "subtract", "refractory": 1}),
+        (16, 8, {"leak": "shift", "refractory": 3}),
+        (24, 64, {}),
+        (5, 1, {"leak": "shift", "refractory": 1}),
+        (12, 2, {"leak": "shift", "reset": "subtract", "refractory": 3}),
         (9, 2, {"output": "events", "time_bits": 32, "leak_bits": 2}),
     ],
 )
@@ -80,7 +90,7 @@ class DecoderRule:
         width = self.p.format.width
         if begins:
             self.y = 0
-        y = round(Fraction(self.y * settings["leak"], 2**self.p.leak_bits))
+        y = leaked(self.y, settings["leak"], self.p)
         top = 1 << (width + GUARD - 1)
         self.y = clip(y + payload["spike"] * settings["gain"], -top, top - 1)
         return {
@@ -105,10 +115,17 @@ def spikes(rng: random.Random):
 
 
 @pytest.mark.parametrize(
-    ("width", "channels", "leak_bits"), [(16, 1, 16), (16, 8, 16), (8, 2, 3), (24, 64, 16)]
+    ("width", "channels", "more"),
+    [
+        (16, 1, {}),
+        (16, 8, {}),
+        (8, 2, {"leak_bits": 3}),
+        (24, 64, {}),
+        (16, 8, {"leak": "shift"}),
+    ],
 )
-def test_lif_decoder(width, channels, leak_bits):
-    p = LIFDecoderParameters(format=Fixed(width, 4), channels=channels, leak_bits=leak_bits)
+def test_lif_decoder(width, channels, more):
+    p = LIFDecoderParameters(format=Fixed(width, 4), channels=channels, **more)
     core = LIFDecoder(p)
     cycles = check(
         core, spikes, lambda: DecoderRule(p), 1200, seed=width, channels_used=min(channels, 5)

@@ -329,3 +329,9 @@ def test_decoder_alone():
     assert decoder.decode(train).tolist() == expected
     with pytest.raises(InputError, match="the filter has 3 taps, not 2"):
         FixedBSADecoder(parameters, taps=[1, 2])
+
+
+def test_integers_do_not_normalise_records():
+    with pytest.raises(InputError, match="integers have no record normalisation"):
+        BSA(profile="compat").fixed(Fixed(16, 15))
+    assert BSA(profile="compat", normalise=False).fixed(Fixed(16, 15)).profile == "compat"

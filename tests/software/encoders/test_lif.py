@@ -16,6 +16,13 @@ from spikeloom.errors import InputError
 from spikeloom.hardware.encoders import LIFParameters
 
 
+def leaked(v, leak, leak_bits):
+    """Round_half_even(v * leak / 2^leak_bits); a shift by ``leak`` where leak_bits is None."""
+    if leak_bits is None:
+        return round(v - Fraction(v, 2**leak)) if leak else v
+    return round(Fraction(v * leak, 2**leak_bits))
+
+
 def oracle(x, threshold, leak, leak_bits, refractory, subtract):
     """Rule of LIFParameters with fractions; Python rounds them half to even."""
     theta, v, wait, spikes = threshold * 256, 0, 0, []
@@ -29,7 +36,7 @@ def oracle(x, threshold, leak, leak_bits, refractory, subtract):
         if s:
             v = max(-theta, min(theta, v - s * theta)) if subtract else 0
             wait = refractory
-        v = round(Fraction(v * leak, 2**leak_bits))
+        v = leaked(v, leak, leak_bits)
         assert abs(v) <= theta
         spikes.append(s)
     return spikes
@@ -39,7 +46,7 @@ def decoder_oracle(spikes, leak, leak_bits, gain, low, high):
     """Rule of LIFDecoderParameters."""
     y, out = 0, []
     for s in spikes:
-        y = round(Fraction(y * leak, 2**leak_bits)) + s * gain
+        y = leaked(y, leak, leak_bits) + s * gain
         y = max(low * 256, min(high * 256 + 255, y))
         out.append(max(low, min(high, round(Fraction(y, 256)))))
     return out
@@ -244,6 +251,37 @@ def test_decoder_equals_the_oracle(spikes, leak, gain):
     assert golden.decode(spikes).tolist() == decoder_oracle(spikes, leak, 16, gain, -128, 127)
 
 
+@settings(deadline=None, max_examples=200)
+@given(
+    x=st.lists(st.integers(-128, 127), min_size=1, max_size=60),
+    threshold=st.integers(1, 255),
+    leak=st.integers(0, 15),
+    refractory=st.integers(0, 4),
+    subtract=st.booleans(),
+    gain=st.integers(0, (1 << 16) - 1),
+)
+def test_golden_with_a_shift_equals_the_oracle(x, threshold, leak, refractory, subtract, gain):
+    reset = "subtract" if subtract else "zero"
+    parameters = LIFParameters(format=Fixed(8, 0), leak="shift", refractory=4, reset=reset)
+    golden = FixedLIF(
+        parameters,
+        {"threshold": threshold, "leak": leak, "refractory": refractory},
+        decoder={"gain": gain},
+    )
+    expected = oracle(x, threshold, leak, None, refractory, subtract)
+    assert golden.encode(x).tolist() == expected
+    y = decoder_oracle(expected, leak, None, gain, -128, 127)
+    assert golden.decode(expected).tolist() == y
+
+
+def test_default_gain_of_a_shift_is_one_at_frequency_0():
+    """(threshold << 8) / 2^k, ties to even; no decoder with gain 1 where nothing leaks."""
+    parameters = LIFParameters(format=Fixed(8, 0), leak="shift", channels=4)
+    golden = FixedLIF(parameters, {"threshold": [3, 3, 5, 7], "leak": [2, 9, 9, 0]})
+    assert golden.decoder_settings["gain"].tolist() == [192, 2, 2, 0]
+    assert golden.decoder_settings["leak"].tolist() == [2, 9, 9, 0]
+
+
 def test_channels_have_their_own_parameters():
     rng = np.random.default_rng(0)
     x = rng.integers(-128, 128, (5, 3, 80))
@@ -293,6 +331,37 @@ def test_fixed_decodes_like_the_module():
     assert (y - encoder.decode(spikes.double())).abs().max() < 2 * 2**-12
     # a leak of 1 has no decoder of its own: the encoder is there all the same
     assert LIF(1.0, 1.0).fixed(Fixed(8, 4)).encode([16, 16, 0]).tolist() == [0, 1, 0]
+
+
+def test_fixed_with_a_shift_has_the_bits_of_the_product():
+    """1 - 2^-k is exact with 16 bits too, and so is a leak of 1."""
+    rng = np.random.default_rng(1)
+    x = rng.integers(-2000, 2000, (4, 300))
+    encoder = LIF([1.0, 0.3, 2.0, 1.0], [0.5, 0.875, 1 - 2.0**-15, 1.0], decode_leak=0.75)
+    shift, product = (encoder.fixed(Fixed(16, 10), leak=leak) for leak in ("shift", "multiply"))
+    assert shift.settings["leak"].tolist() == [1, 3, 15, 0]
+    assert shift.decoder_settings["leak"].tolist() == [2] * 4
+    spikes = product.encode(x)
+    assert torch.equal(shift.encode(x), spikes)
+    assert torch.equal(shift.decode(spikes), product.decode(spikes))
+
+
+@pytest.mark.parametrize(
+    ("leak", "message"),
+    [
+        (
+            0.9,
+            r"leak is 0\.9, but leak='shift' needs .* take 0\.875 or 0\.9375, or leak='multiply'",
+        ),
+        ([0.5, 0.2], r"leak is 0\.2, .* take 0\.5, or leak='multiply'"),
+        (0.99999, r"take 0\.999969482421875 or 1\.0, or"),
+    ],
+)
+def test_a_shift_names_the_leaks_that_it_has(leak, message):
+    with pytest.raises(InputError, match=message):
+        LIF(1.0, leak).fixed(Fixed(16, 10), leak="shift")
+    with pytest.raises(InputError, match=r"decode_leak is 0\.3"):
+        LIF(1.0, 0.5, decode_leak=0.3).fixed(Fixed(16, 10), leak="shift")
 
 
 # Bad input ---------------------------------------------------------------------------------------
@@ -359,6 +428,10 @@ def test_golden_checks_its_profile_and_settings():
         FixedLIF(LIFParameters(reset="subtract"), profile="compat")
     with pytest.raises(InputError, match="leak of channel 0 is 300, allowed is 0..256"):
         FixedLIF(LIFParameters(leak_bits=8), {"leak": 300})
+    with pytest.raises(InputError, match=r"leak of channel 0 is 16, allowed is 0\.\.15"):
+        FixedLIF(LIFParameters(leak="shift"), {"leak": 16})
+    with pytest.raises(ValueError, match="leak must be one of"):
+        LIFParameters(leak="none")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="gain of channel 0 is -1"):
         FixedLIF(LIFParameters(), decoder={"gain": -1})
     with pytest.raises(InputError, match="threshold of channel 0 is 0, allowed is 1"):

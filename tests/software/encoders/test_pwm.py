@@ -289,8 +289,13 @@ def test_golden_refuses_what_is_outside():
         golden.encode(torch.tensor([0, 128]))
     with pytest.raises(InputError, match="step of channel 0 is 0, allowed is"):
         FixedPWM(PWMParameters(), {"step": 0})
+    plain = PWM(50.0, profile="compat", normalise=False).fixed(Fixed(16, 15))
     with pytest.raises(InputError, match="has no integers"):
-        PWM(50.0, profile="compat").fixed(Fixed(16, 15)).decode(torch.zeros(4, dtype=torch.int8))
+        plain.decode(torch.zeros(4, dtype=torch.int8))
+    with pytest.raises(InputError, match="integers have no record normalisation"):
+        PWM(50.0, profile="compat").fixed(Fixed(16, 15))
+    with pytest.raises(InputError, match="no pwm core like this encoder: the format's fraction"):
+        PWM(0.05).fixed(Fixed(16, 0))
     with pytest.raises(InputError, match="takes the place of settings"):
         FixedPWM(PWMParameters(), package_frequency=50.0)
     restart = PWMParameters(channels=2, carrier="restart")

@@ -314,3 +314,11 @@ def test_other_refusals():
     bad = torch.tensor([0.0, float("nan")], requires_grad=True)
     with pytest.raises(InputError, match=r"signal\[1\] is nan"):
         encoder(bad)
+
+
+def test_a_single_name_may_be_trained():
+    encoder = LIF(0.5, 0.8, trainable="threshold")
+    assert encoder.threshold.requires_grad
+    assert not encoder.leak.requires_grad
+    with pytest.raises(InputError, match=r"lif cannot train \['gain'\]: only"):
+        LIF(0.5, 0.8, trainable="gain")

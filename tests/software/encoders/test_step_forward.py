@@ -196,3 +196,10 @@ def test_golden_needs_its_side_band():
         golden.decode([0, 1])
     with pytest.raises(InputError, match="'compat' is initial='first' with levels=0"):
         FixedStepForward(StepForwardParameters(levels=1), profile="compat")
+
+
+def test_a_golden_model_takes_what_quantise_gives():
+    golden = StepForward(0.5).fixed(Fixed(8, 4))
+    found = golden.quantise(torch.tensor([0.0, 1.0, 99.0]))
+    assert found.count == 1
+    assert torch.equal(golden.encode(found), golden.encode(found.values))

@@ -14,7 +14,7 @@ from spikeloom.hardware.encoders import (
 )
 from spikeloom.recording import Recording
 from spikeloom.study import compare as module
-from spikeloom.study.codes import CODES, Coded, Point
+from spikeloom.study.codes import CODES, LONGEST_FIT, Coded, Point
 from spikeloom.study.compare import compare
 from spikeloom.study.compare_plots import draw_comparison
 from spikeloom.study.compare_table import cost_table, fidelity_table, to_json, work_table
@@ -133,6 +133,30 @@ def test_work_follows_the_rule():
 def test_bad_input():
     with pytest.raises(InputError, match="no encoder nonsense: there are step-forward"):
         compare(RECORDING, names=["nonsense"])
+    with pytest.raises(InputError, match="no channel ever changes: y"):
+        compare(Recording(np.ones((1, 400)), ("y",), 1.0))
+    with pytest.raises(InputError, match=r"must be above 0 spikes a sample: 0\.0"):
+        compare(RECORDING, target_density=0.0)
+
+
+def test_what_cannot_be_compared_is_left_out_with_a_line():
+    told = []
     flat = Recording(np.stack([VALUES[0], np.ones(400)]), ("x", "y"), 1.0)
-    with pytest.raises(InputError, match="'y' never changes"):
-        compare(flat)
+    found = compare(flat, names=["Step_Forward"], progress=told.append)
+    assert found.recording.names == ("x",)
+    assert told == ["left out: 'y', which never changes", "fitting step-forward"]
+
+
+def test_short_records_have_short_filters():
+    short = Recording(VALUES[:, :20], ("x", "y"), 1.0)
+    found = compare(short, names=["bsa", "hough-spiker", "lif"])
+    assert [entry.name for entry in found.entries] == ["bsa", "hough-spiker", "lif"]
+
+
+def test_parameters_of_long_records_come_from_their_beginning():
+    wave = np.sin(np.arange(3 * LONGEST_FIT) / 30)[None]
+    wave[0, -1] = 9.0  # seen by the normalisation, not by the search
+    found = compare(Recording(wave, ("x",), 1.0), names=["pwm"]).entries[0]
+    assert found.estimate.shape == wave.shape
+    assert found.estimate.max() <= 9.0 + 1e-9
+    assert found.snr > 5

@@ -80,7 +80,8 @@ class FixedSignal:
 
     def _samples(self, samples: Tensor | ArrayLike, what: str = "sample") -> Tensor:
         """Check samples; int64 (..., channels, time), the channel axis even if there is one."""
-        x = torch.as_tensor(np.asarray(samples) if not isinstance(samples, Tensor) else samples)
+        given = samples.values if isinstance(samples, Saturated) else samples  # of quantise
+        x = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(given))
         if x.dtype.is_floating_point or x.dtype == torch.bool:
             raise InputError(f"{what}s of a golden model are integers, not {x.dtype}: use quantise")
         x = x.to(torch.int64)

@@ -91,7 +91,8 @@ class FixedValue:
 
     def _values(self, values: Tensor | ArrayLike) -> Tensor:
         """Check values; int64 of the same shape."""
-        v = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values))
+        given = values.values if isinstance(values, Saturated) else values  # what quantise returns
+        v = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(given))
         if v.dtype.is_floating_point or v.dtype == torch.bool:
             raise InputError(f"values of a golden model are integers, not {v.dtype}: use quantise")
         v = v.to(torch.int64)

@@ -8,26 +8,31 @@ from numba import njit
 _BLOCK = 4096
 
 
-@njit(nogil=True, cache=True)
-def first_non_finite(bits, exponent):
-    """Flat index of the first NaN or infinity, or -1.
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
+def all_finite(x):
+    """Whether a row has finite numbers only: 0 * x is 0 or NaN, and sums of them may be reordered.
 
-    bits: the floats as integers of their size, one axis. exponent: its bits, all 1 in those only.
+    Reordering is what lets the loop be vectorised: a tenth of the time of a branch a number.
     """
-    for begin in range(0, len(bits), _BLOCK):
-        end = min(begin + _BLOCK, len(bits))
-        found = False
-        for k in range(begin, end):  # without an exit, so that it is vectorised
-            found |= (bits[k] & exponent) == exponent
-        if found:
+    total = x.dtype.type(0)
+    zero = total
+    for k in range(len(x)):
+        total += x[k] * zero
+    return total == 0
+
+
+@njit(nogil=True, cache=True)
+def first_non_finite(x):
+    """Flat index of the first NaN or infinity, or -1; x has one axis."""
+    for begin in range(0, len(x), _BLOCK):
+        end = min(begin + _BLOCK, len(x))
+        if not all_finite(x[begin:end]):
             for k in range(begin, end):
-                if (bits[k] & exponent) == exponent:
+                if not np.isfinite(x[k]):
                     return k
     return -1
 
 
 def find(array: np.ndarray) -> int:
     """Flat index of the first NaN or infinity of contiguous float32 or float64, or -1."""
-    if array.dtype == np.float32:
-        return int(first_non_finite(array.view(np.int32).reshape(-1), np.int32(0x7F800000)))
-    return int(first_non_finite(array.view(np.int64).reshape(-1), np.int64(0x7FF << 52)))
+    return int(first_non_finite(array.reshape(-1)))

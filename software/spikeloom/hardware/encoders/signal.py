@@ -15,6 +15,7 @@ from spikeloom.hardware.encoders.common import CoreParameters, Field, require, r
 
 __all__ = [
     "GUARD_BITS",
+    "MAX_LEAK_SHIFT",
     "BSADecoderParameters",
     "BSAForm",
     "BSAParameters",
@@ -31,10 +32,13 @@ __all__ = [
 #: Bits below the LSB of a sample that a state with a product keeps.
 GUARD_BITS = 8
 MAX_WIDTH = 24
+#: A leak by shifting is 1 - 2^-k, k up to this.
+MAX_LEAK_SHIFT = 15
 
 Initial = Literal["first", "value"]
 Carrier = Literal["wrap", "restart"]
 Reset = Literal["zero", "subtract"]
+Leak = Literal["multiply", "shift"]
 BSAForm = Literal["parallel", "interleaved", "serial"]
 
 
@@ -50,6 +54,14 @@ def _only_dense(decoder: SignalParameters) -> None:
 def _threshold(width: int) -> Field:
     # the difference of two samples needs `width` bits without its sign
     return Field("threshold", width, 1, (1 << width) - 1, 1 << max(0, width - 4))
+
+
+def _leak(leak: Leak, leak_bits: int) -> Field:
+    # one half after reset, either way
+    if leak == "shift":
+        return Field("leak", MAX_LEAK_SHIFT.bit_length(), 0, MAX_LEAK_SHIFT, 1)
+    one = 1 << leak_bits
+    return Field("leak", leak_bits + 1, 0, one, one // 2)
 
 
 def _initial(format: Fixed) -> Field:
@@ -137,10 +149,14 @@ class LIFParameters(SignalParameters):
     |v| <= theta after every sample, so that 1 + width + GUARD bits hold it. (The leak belongs to
     the sample after it: a change of ``leak`` inside a frame takes effect there. As long as it is
     constant, leaking at the end of a sample gives the same spikes.)
+
+    leak = "shift" needs no multiplier: the run-time parameter ``leak`` is k in 0..15, and v leaks
+    to round_half_even(v - v / 2^k), or not at all where k = 0; ``leak_bits`` does not count.
     """
 
     NAME: ClassVar[str] = "lif"
 
+    leak: Leak = "multiply"
     leak_bits: int = 16
     refractory: int = 0
     reset: Reset = "zero"
@@ -150,15 +166,12 @@ class LIFParameters(SignalParameters):
         require_integer("leak_bits", self.leak_bits, 2, 16)
         require_integer("refractory", self.refractory, 0, 255)
         _one_of("reset", self.reset, Reset)
+        _one_of("leak", self.leak, Leak)
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """Threshold in LSB of a sample; leak, 2^leak_bits stands for 1; refractory samples."""
-        one = 1 << self.leak_bits
-        fields = (
-            _threshold(self.format.width),
-            Field("leak", self.leak_bits + 1, 0, one, one // 2),
-        )
+        """Threshold in LSB of a sample; leak (2^leak_bits for 1, or k); refractory samples."""
+        fields = (_threshold(self.format.width), _leak(self.leak, self.leak_bits))
         if self.refractory:
             bits = self.refractory.bit_length()
             fields += (Field("refractory", bits, 0, self.refractory, self.refractory),)
@@ -341,25 +354,26 @@ class LIFDecoderParameters(SignalParameters):
     y = 0 before the first sample of a frame. Then, for each:
     y = clip(round_half_even(y * leak / 2^leak_bits) + s * gain);
     the output is clip(round_half_even(y / 2^GUARD)) in ``format``. The first clip is to
-    width + GUARD bits.
+    width + GUARD bits. leak = "shift" as in LIFParameters.
     """
 
     NAME: ClassVar[str] = "lif-decoder"
 
+    leak: Leak = "multiply"
     leak_bits: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _only_dense(self)
         require_integer("leak_bits", self.leak_bits, 2, 16)
+        _one_of("leak", self.leak, Leak)
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """Leak as in the encoder; gain, what one spike adds."""
-        one = 1 << self.leak_bits
         bits = self.format.width + GUARD_BITS
         return (
-            Field("leak", self.leak_bits + 1, 0, one, one // 2),
+            _leak(self.leak, self.leak_bits),
             Field("gain", bits, 0, (1 << bits) - 1, 1 << (bits - 4)),
         )
 
