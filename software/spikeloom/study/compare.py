@@ -88,9 +88,10 @@ def compare(
     moving = recording.values.std(axis=1) > 0
     if not moving.any():
         raise InputError(f"no channel ever changes: {', '.join(recording.names)}")
-    for name in np.array(recording.names)[~moving]:
-        progress(f"left out: {name!r}, which never changes")
-    kept = tuple(np.array(recording.names)[moving].tolist())
+    for name, moves in zip(recording.names, moving, strict=True):
+        if not moves:
+            progress(f"left out: {name!r}, which never changes")
+    kept = tuple(name for name, moves in zip(recording.names, moving, strict=True) if moves)
     recording = Recording(recording.values[moving], kept, recording.rate)
     chosen = {name: CODES[name] for name in (names or CODES)}
     signal = torch.from_numpy(recording.values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,9 @@ from spikeloom.encoders.golden.bsa import FixedBSA, FixedBSADecoder
 from spikeloom.errors import InputError
 from spikeloom.hardware.encoders import BSADecoderParameters, BSAParameters
 from spikeloom.hardware.encoders.filters import low_pass
-from torch import Tensor
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from cases import both
 
 ENGINES = ("torch", "numba")
 
@@ -36,16 +41,6 @@ def decoded_by_hand(taps: list[int], format: Fixed, spikes: list[int]) -> list[i
         y = sum(h * spikes[t - k] for k, h in enumerate(taps) if k <= t)
         samples.append(min(max(y, format.low), format.high))
     return samples
-
-
-def both(encoder: BSA, x: Tensor) -> Tensor:
-    """Spikes, after checking that both engines agree."""
-    results = []
-    for name in ENGINES:
-        with engine(name):
-            results.append(encoder(x))
-    assert torch.equal(*results)
-    return results[0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,9 @@ from spikeloom.encoders.golden.hough_spiker import FixedHoughSpiker
 from spikeloom.encoders.listing import listing
 from spikeloom.errors import InputError
 from spikeloom.hardware.encoders import HoughSpikerParameters
-from torch import Tensor
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from cases import both
 
 ENGINES = ("torch", "numba")
 
@@ -29,16 +34,6 @@ def oracle(taps: list[int], threshold: int, frame: list[int]) -> list[int]:
             for k, h in enumerate(taps):
                 r[t + k] -= h
     return spikes
-
-
-def both(encoder: HoughSpiker, x: Tensor) -> Tensor:
-    """Spikes, after checking that both engines agree."""
-    results = []
-    for name in ENGINES:
-        with engine(name):
-            results.append(encoder(x))
-    assert torch.equal(*results)
-    return results[0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,9 @@ from spikeloom.errors import InputError
 from spikeloom.hardware.encoders import BSAParameters
 from spikeloom.hardware.encoders.filters import low_pass
 from torch import Tensor
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from cases import rows_of_all_kinds
 
 package = pytest.importorskip("spike_encoding.bens_spiker_algorithm")
 
@@ -35,24 +41,9 @@ def random_case(seed: int) -> tuple[Tensor, dict[str, Tensor]]:
     rng = np.random.default_rng(seed)
     channels = int(rng.integers(1, 4 if seed % 4 else 10))  # about 1 ms a sample: mostly short
     time = int(rng.integers(2, 301 if seed % 50 == 0 else 25))
-    x = np.empty((channels, time))
-    t = np.arange(time)
-    for row in x:
-        row[:] = [
-            rng.normal(size=time),
-            rng.normal(size=time).cumsum(),
-            np.sin(t / rng.uniform(1, 50)) + rng.normal(size=time) * 0.1,
-            np.full(time, rng.normal()),
-            (t > rng.integers(0, time)) * rng.normal(),
-            rng.choice([-1.0, 1.0], time),
-            (-1.0) ** t,
-            np.eye(1, time, int(rng.integers(0, time)))[0],
-        ][rng.integers(0, 8)]
-        row *= 10.0 ** rng.choice([-42, -38, -3, 0, 0, 0, 2, 30, 38])
-        row += rng.choice([0.0, 0.0, 100.0])
-    x = np.clip(x, -3.4e38, 3.4e38)
+    x = rows_of_all_kinds(rng, channels, time)
     orders = rng.integers(1, 13, channels) if seed % 10 else rng.integers(35, 51, channels)
-    return torch.as_tensor(x, dtype=torch.float32), {
+    return x, {
         "threshold": torch.as_tensor(rng.uniform(-0.1, 1.1, channels), dtype=torch.float32),
         "order": torch.as_tensor(orders),
         "cutoff": torch.as_tensor(rng.uniform(0.001, 0.49, channels), dtype=torch.float32),

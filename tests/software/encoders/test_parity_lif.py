@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
 import warnings
 
 import numpy as np
@@ -13,6 +15,9 @@ from spikeloom.encoders.compat import record_normalise
 from spikeloom.encoders.golden.lif import FixedLIF
 from spikeloom.hardware.encoders import LIFParameters
 from torch import Tensor
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from cases import rows_of_all_kinds
 
 package = pytest.importorskip("spike_encoding.lif_based_encoding")
 
@@ -33,24 +38,9 @@ def random_case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Signal float32 (channels, time), thresholds and leaks: rows of all kinds."""
     rng = np.random.default_rng(seed)
     channels, time = int(rng.integers(1, 10)), int(rng.integers(2, 61 if seed % 4 else 301))
-    x = np.empty((channels, time))
-    for row in x:
-        t = np.arange(time)
-        row[:] = [
-            rng.normal(size=time),
-            rng.normal(size=time).cumsum(),
-            np.sin(t / rng.uniform(1, 50)) + rng.normal(size=time) * 0.1,
-            np.full(time, rng.normal()),
-            (t > rng.integers(0, time)) * rng.normal(),
-            rng.choice([-1.0, 1.0], time),
-            (-1.0) ** t,
-            np.eye(1, time, int(rng.integers(0, time)))[0],
-        ][rng.integers(0, 8)]
-        row *= 10.0 ** rng.choice([-42, -38, -3, 0, 0, 0, 2, 30, 38])
-        row += rng.choice([0.0, 0.0, 100.0])
-    x = np.clip(x, -3.4e38, 3.4e38)
+    x = rows_of_all_kinds(rng, channels, time)
     return (
-        torch.as_tensor(x, dtype=torch.float32),
+        x,
         torch.as_tensor(rng.uniform(0.05, 1.5, channels), dtype=torch.float32),
         torch.as_tensor(rng.uniform(0, 1, channels), dtype=torch.float32),
     )

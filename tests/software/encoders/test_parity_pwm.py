@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,9 @@ from spikeloom.encoders.golden.pwm import FixedPWM
 from spikeloom.errors import InputError
 from spikeloom.hardware.encoders import PWMParameters
 from torch import Tensor
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from cases import rows_of_all_kinds
 
 package = pytest.importorskip("spike_encoding.pulse_width_modulation")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
@@ -38,23 +44,8 @@ def random_case(seed: int) -> tuple[Tensor, list[float]]:
     rng = np.random.default_rng(seed)
     channels = int(rng.integers(1, 4 if seed % 3 else 10))  # 0.4 ms a sample: mostly short
     time = int(rng.integers(max(2, channels), 301 if seed % 30 == 0 else 31))
-    x = np.empty((channels, time))
-    t = np.arange(time)
-    for row in x:
-        row[:] = [
-            rng.normal(size=time),
-            rng.normal(size=time).cumsum(),
-            np.sin(t / rng.uniform(1, 50)) + rng.normal(size=time) * 0.1,
-            np.full(time, rng.normal()),
-            (t > rng.integers(0, time)) * rng.normal(),
-            rng.choice([-1.0, 1.0], time),
-            (-1.0) ** t,
-            np.eye(1, time, int(rng.integers(0, time)))[0],
-        ][rng.integers(0, 8)]
-        row *= 10.0 ** rng.choice([-42, -38, -3, 0, 0, 0, 2, 30, 38])
-        row += rng.choice([0.0, 0.0, 100.0])
-    x = np.clip(x, -3.4e38, 3.4e38)
-    return torch.as_tensor(x, dtype=torch.float32), random_frequencies(rng, channels)
+    x = rows_of_all_kinds(rng, channels, time)
+    return x, random_frequencies(rng, channels)
 
 
 def equal(a: Tensor, b: Tensor) -> bool:

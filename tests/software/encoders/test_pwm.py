@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from spikeloom.encoders import PWM, engine
 from spikeloom.encoders.golden.pwm import FixedPWM
 from spikeloom.errors import InputError
 from spikeloom.hardware.encoders import PWMParameters
-from torch import Tensor
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from cases import both
 
 ENGINES = ("torch", "numba")
 
@@ -48,16 +52,6 @@ def decoded_by_hand(parameters: PWMParameters, step: int, spikes: list[int]) -> 
         if phase >= full:
             phase = phase - full if parameters.carrier == "wrap" else 0
     return samples
-
-
-def both(encoder: PWM, x: Tensor) -> Tensor:
-    """Spikes, after checking that both engines agree."""
-    results = []
-    for name in ENGINES:
-        with engine(name):
-            results.append(encoder(x))
-    assert torch.equal(*results)
-    return results[0]
 
 
 @pytest.mark.parametrize(

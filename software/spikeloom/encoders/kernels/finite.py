@@ -33,6 +33,18 @@ def first_non_finite(x):
     return -1
 
 
+@njit(nogil=True, cache=True)
+def first_bad(x):
+    """Flat index of the first NaN or infinity of rows (rows, time), or -1."""
+    rows, time = x.shape
+    for r in range(rows):
+        if not all_finite(x[r]):
+            for t in range(time):
+                if not np.isfinite(x[r, t]):
+                    return r * time + t
+    return -1
+
+
 def find(array: np.ndarray) -> int:
     """Flat index of the first NaN or infinity of contiguous float32 or float64, or -1."""
     return int(first_non_finite(array.reshape(-1)))

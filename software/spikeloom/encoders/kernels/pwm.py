@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from spikeloom.encoders.kernels.finite import first_bad
 from spikeloom.encoders.pwm_compat import TIMES as _TIMES
 
 #: One period of the carrier in units of its phase.
@@ -40,7 +41,7 @@ def encode(x, p, real, count, out, restart, bipolar):
             levels[0] = count[r, 2]
             row = x[r, begin : begin + length]
             if not _levels(row, p[r, 0], p[r, 1], 0.0, saw, mirror, levels):
-                return _first_bad(x)
+                return first_bad(x)
             _changes(levels, out[r, begin : begin + length])
             count[r, 1], count[r, 2] = phase, levels[length]
     return -1
@@ -75,7 +76,7 @@ def encode_compat(x, p, real, count, out, by_record):
             row = x[r, begin : begin + length]
             finite = _levels(row, p[r, 0], p[r, 1], -np.inf, saw, mirror, levels)
             if not finite and not by_record:
-                return _first_bad(x)
+                return first_bad(x)
             _changes(levels, out[r, begin : begin + length])
             count[r, 0], count[r, 1], count[r, 2] = 1, place, levels[length]
     return -1
@@ -111,16 +112,6 @@ def _changes(levels, out):
     for t in range(len(out)):
         before, now = levels[t], levels[t + 1]
         out[t] = now if now != before else 0
-
-
-@njit(nogil=True, cache=True)
-def _first_bad(x):
-    rows, time = x.shape
-    for r in range(rows):
-        for t in range(time):
-            if not np.isfinite(x[r, t]):
-                return r * time + t
-    return -1
 
 
 @njit(nogil=True, cache=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from spikeloom.encoders.kernels.finite import all_finite
+from spikeloom.encoders.kernels.finite import all_finite, first_bad
 
 
 @njit(nogil=True, cache=True)
@@ -39,17 +39,6 @@ def encode(x, p, real, count, out, levels, side_band):
             _one(x[r], p[r], real[r], out[r], begin)
         else:
             _adaptive(x[r], p[r], real[r], count[r], out[r], levels, begin)
-    return -1
-
-
-@njit(nogil=True, cache=True)
-def first_bad(x):
-    """Flat index of the first number that is not finite, or -1."""
-    rows, time = x.shape
-    for r in range(rows):
-        for t in range(time):
-            if not np.isfinite(x[r, t]):
-                return r * time + t
     return -1
 
 
