@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,30 +50,25 @@ class Target:
     multiplier: str
 
 
+_ECP5 = Target(
+    device="LFE5U-25F-6",
+    family="ecp5",
+    fmax_mhz=100.0,
+    synth="synth_ecp5",
+    place=("--25k", "--package", "CABGA256", "--speed", "6", "--lpf-allow-unconstrained"),
+    luts={"LUT4": 1, "CCU2C": 2},
+    lut_ram={"TRELLIS_DPR16X4": 4},
+    flip_flops="TRELLIS_FF",
+    block_ram="DP16KD",
+    multiplier="MULT18X18D",
+)
+
 TARGETS = {
-    "ecp5": Target(
-        device="LFE5U-25F-6",
-        family="ecp5",
-        fmax_mhz=100.0,
-        synth="synth_ecp5",
-        place=("--25k", "--package", "CABGA256", "--speed", "6", "--lpf-allow-unconstrained"),
-        luts={"LUT4": 1, "CCU2C": 2},
-        lut_ram={"TRELLIS_DPR16X4": 4},
-        flip_flops="TRELLIS_FF",
-        block_ram="DP16KD",
-        multiplier="MULT18X18D",
-    ),
-    "ecp5-85f": Target(
+    "ecp5": _ECP5,
+    "ecp5-85f": replace(
+        _ECP5,
         device="LFE5U-85F-6",
-        family="ecp5",
-        fmax_mhz=100.0,
-        synth="synth_ecp5",
-        place=("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
-        luts={"LUT4": 1, "CCU2C": 2},
-        lut_ram={"TRELLIS_DPR16X4": 4},
-        flip_flops="TRELLIS_FF",
-        block_ram="DP16KD",
-        multiplier="MULT18X18D",
+        place=("--85k", "--package", "CABGA381", *_ECP5.place[3:]),
     ),
     "up5k": Target(
         device="iCE40UP5K-SG48",

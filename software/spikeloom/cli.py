@@ -285,14 +285,6 @@ def encoders() -> None:
     )
 
 
-def _told(status: Any, line: str) -> None:
-    """Show progress: in place on a terminal, else as lines; what matters stays in both."""
-    if line.startswith("left out") or not console.is_terminal:
-        console.print(line, markup=False, soft_wrap=True)
-    else:
-        status.update(line)
-
-
 @app.command()
 def compare(
     signal: Annotated[
@@ -341,7 +333,8 @@ def compare(
             target_snr=at_snr,
             target_density=at_density,
             seed=seed,
-            progress=lambda line: _told(status, line),
+            progress=status.update if console.is_terminal else _plain_line,
+            notice=_plain_line,
         )
     areas = area_table()
     for table in (fidelity_table(result), work_table(result), cost_table(result, areas)):
@@ -382,6 +375,10 @@ def doctor() -> None:
         verdict = "[green]ok[/green]" if row.ok else f"[red]{row.advice}[/red]"
         table.add_row(row.tool, _short(row.where), row.version, verdict)
     console.print(table)
+
+
+def _plain_line(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def _short(where: str) -> str:

@@ -277,10 +277,7 @@ class BSA(RecordEncoder):
         channels: of the core; default as many as there are parameters. Raises InputError if the
         channels' filters differ (a core has one), or are beyond the format.
         """
-        if self.by_record:
-            raise InputError(
-                "integers have no record normalisation: give normalise=False, offset and scale"
-            )
+        self._refuse_records()
         taps = self._common_taps(format)
         parameters = BSAParameters(
             format=format, channels=channels or self.channels or 1, taps=len(taps)

@@ -126,26 +126,26 @@ class RecordEncoder(SignalEncoder):
         z, _ = record_normalise(x, symmetric=self.SYMMETRIC)
         return self._advance(z, self._fresh(z), dtype)
 
-    def _run(self, rows: Tensor, x: Tensor, state: State, out: Tensor) -> None:
-        """As in the base class, but compat has no triton, and a constant record becomes NaN.
-
-        A kernel must not stop there: let :meth:`_options` tell it ``int(self.by_record)``.
-        """
+    def _engine(self, rows: Tensor) -> str:
+        """As in the base class, but compat has no triton."""
         if self.profile == "textbook":
-            super()._run(rows, x, state, out)
-            return
-        columns = self._columns(rows, ("offset", "scale", *self.PARAMETERS))
-        if engine_for(rows) == "numba":
-            arrays = (rows, torch.stack(columns, 1), state.real, state.count, out)
-            views = [a.detach().numpy() for a in arrays]
-            bad = threaded(self._kernel(), views, *self._options())
-            if bad >= 0:
-                raise self._refusal(x, bad)
-        else:
-            if not self.by_record:
-                self._reject(x)
-            z = (rows - columns[0][:, None]) * columns[1][:, None]
-            self._reference(z, columns[2:], state, out)
+            return super()._engine(rows)
+        return "numba" if engine_for(rows) == "numba" else "torch"
+
+    def _reject(self, x: Tensor) -> None:
+        """As in the base class, but a normalised record may be NaN: a constant one is.
+
+        A kernel must not stop there either: let :meth:`_options` tell it ``int(self.by_record)``.
+        """
+        if not self.by_record:
+            super()._reject(x)
+
+    def _refuse_records(self) -> None:
+        """Raise InputError where whole records are normalised: no golden model does that."""
+        if self.by_record:
+            raise InputError(
+                "integers have no record normalisation: give normalise=False, offset and scale"
+            )
 
     def _smooth(self, x: Tensor, temperature: float, hard: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.by_record:

@@ -258,10 +258,7 @@ class LIF(RecordEncoder):
         that normalises records, and for a leak (of the encoder, of the decoder) that a shift does
         not give.
         """
-        if self.by_record:
-            raise InputError(
-                "integers have no record normalisation: give normalise=False, offset and scale"
-            )
+        self._refuse_records()
         rest = self.refractory.detach().cpu().long().numpy()
         parameters = LIFParameters(
             format=format,

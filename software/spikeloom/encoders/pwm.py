@@ -270,10 +270,7 @@ class PWM(RecordEncoder):
         channels: of the core; default as many as there are parameters. Raises InputError if
         the format's fraction is not in 1..32, and for a compat encoder that normalises records.
         """
-        if self.by_record:
-            raise InputError(
-                "integers have no record normalisation: give normalise=False, offset and scale"
-            )
+        self._refuse_records()
         try:
             parameters = PWMParameters(
                 format=format,

@@ -294,7 +294,7 @@ class SignalEncoder(nn.Module, abc.ABC):
     def _run(self, rows: Tensor, x: Tensor, state: State, out: Tensor) -> None:
         """Encode ``rows`` (a view of x) with the engine of choice."""
         columns = self._columns(rows, ("offset", "scale", *self.PARAMETERS))
-        chosen = engine_for(rows, triton=self.TRITON)
+        chosen = self._engine(rows)
         if chosen != "torch":
             arrays = (rows, torch.stack(columns, 1), state.real, state.count, out)
             if chosen == "triton":
@@ -308,6 +308,10 @@ class SignalEncoder(nn.Module, abc.ABC):
             self._reject(x)
             z = (rows - columns[0][:, None]) * columns[1][:, None]
             self._reference(z, columns[2:], state, out)
+
+    def _engine(self, rows: Tensor) -> str:
+        """Engine that encodes these rows."""
+        return engine_for(rows, triton=self.TRITON)
 
     def _reject(self, x: Tensor) -> None:
         """Raise InputError at the first sample that cannot be encoded."""

@@ -70,16 +70,19 @@ def compare(
     target_density: float = 0.1,
     seed: int = 0,
     progress: Callable[[str], None] = lambda line: None,
+    notice: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Fit every encoder (or those named) to a recording and measure it.
 
     weight: lambda of the fit, error over variance against spikes a sample. target_snr: in dB; by
     default the median of what the encoders reach, rounded. target_density: spikes a sample.
-    progress: called with a line when the turn of an encoder comes, and for what is left out:
-    channels that never change, encoders that cannot be fitted.
+    progress: called with a line when the turn of an encoder comes. notice: called with a line for
+    what is left out: channels that never change, encoders that cannot be fitted; by default as
+    progress.
 
     Raises InputError on an unknown encoder, or a recording that never changes.
     """
+    notice = notice or progress
     names = [name.lower().replace("_", "-") for name in names]
     if unknown := sorted(set(names) - set(CODES)):
         raise InputError(f"no encoder {', '.join(unknown)}: there are {', '.join(CODES)}")
@@ -90,7 +93,7 @@ def compare(
         raise InputError(f"no channel ever changes: {', '.join(recording.names)}")
     for name, moves in zip(recording.names, moving, strict=True):
         if not moves:
-            progress(f"left out: {name!r}, which never changes")
+            notice(f"left out: {name!r}, which never changes")
     kept = tuple(name for name, moves in zip(recording.names, moving, strict=True) if moves)
     recording = Recording(recording.values[moving], kept, recording.rate)
     chosen = {name: CODES[name] for name in (names or CODES)}
@@ -101,7 +104,7 @@ def compare(
         try:
             coded = code.fit(signal, weight, seed)
         except InputError as error:
-            progress(f"left out: {name}: {error}")
+            notice(f"left out: {name}: {error}")
             continue
         best[name] = coded
         chosen_point = Point(_density(coded), snr_db(recording.values, coded.estimate))

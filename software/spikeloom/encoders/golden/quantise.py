@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from spikeloom import fixed
 from spikeloom.errors import InputError
 from spikeloom.fixed import Fixed, Saturated, round_half_even
-from spikeloom.hardware.encoders import ObservationParameters, SignalParameters
+from spikeloom.hardware.encoders import CoreParameters, ObservationParameters, SignalParameters
 
-__all__ = ["FixedSignal", "shift_half_even", "to_integers"]
+__all__ = ["FixedModel", "FixedSignal", "shift_half_even", "to_integers"]
+
+Parameters = TypeVar("Parameters", bound=CoreParameters)
 
 
 def to_integers(name: str, value: Tensor, format: Fixed) -> np.ndarray:
@@ -26,26 +29,21 @@ def to_integers(name: str, value: Tensor, format: Fixed) -> np.ndarray:
 
 
 def shift_half_even(x: Tensor, bits: int) -> Tensor:
-    """Divide int64 by 2^bits, to nearest, ties to even."""
-    if bits == 0:
-        return x
-    down = x >> bits
-    rest = x - (down << bits)
-    half = 1 << (bits - 1)
-    return down + ((rest > half) | ((rest == half) & ((down & 1) == 1))).to(x.dtype)
+    """``spikeloom.fixed.shift_half_even`` for int64 tensors."""
+    return torch.from_numpy(fixed.shift_half_even(x.numpy(), bits))
 
 
-class FixedSignal:
-    """What golden models of signal codes share: settings, quantisation, shape checks.
+class FixedModel(Generic[Parameters]):
+    """What all golden models share.
 
     parameters: structure, as of the core. settings: run-time parameters by name, for all channels
     or one a channel; defaults where not given. offset, scale: of the float encoder, for
-    :meth:`quantise`.
+    ``quantise``.
     """
 
     def __init__(
         self,
-        parameters: SignalParameters | ObservationParameters,
+        parameters: Parameters,
         settings: Mapping[str, ArrayLike] | None = None,
         *,
         offset: Tensor | float = 0.0,
@@ -56,6 +54,14 @@ class FixedSignal:
         self.offset, self.scale = (
             torch.as_tensor(value, dtype=torch.float64).detach().cpu() for value in (offset, scale)
         )
+
+    def __repr__(self) -> str:
+        given: dict[str, Any] = {name: value.tolist() for name, value in self.settings.items()}
+        return f"{type(self).__name__}({self.parameters}, {given})"
+
+
+class FixedSignal(FixedModel[SignalParameters | ObservationParameters]):
+    """What golden models of signal codes share: quantisation, shape checks; see FixedModel."""
 
     def quantise(self, signal: Tensor | ArrayLike) -> Saturated:
         """Integers of a real signal (..., [channels,] time), and how many had to be saturated.
@@ -110,7 +116,3 @@ class FixedSignal:
     def _shaped(self, y: Tensor) -> Tensor:
         """Drop the channel axis that :meth:`_samples` added."""
         return y.squeeze(-2) if self.parameters.channels == 1 else y
-
-    def __repr__(self) -> str:
-        given: dict[str, Any] = {name: value.tolist() for name, value in self.settings.items()}
-        return f"{type(self).__name__}({self.parameters}, {given})"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from spikeloom.encoders.golden.quantise import FixedModel
 from spikeloom.errors import InputError
 from spikeloom.fixed import Saturated
 from spikeloom.hardware.encoders import CoreParameters, PopulationParameters, ValueParameters
@@ -35,27 +33,11 @@ def centred(v: Tensor, bits: int) -> Tensor:
     return v + (v >> (bits - 1))
 
 
-class FixedValue:
+class FixedValue(FixedModel[ValueParameters | PopulationParameters]):
     """Base of the golden models of value encoders: values in, one packed word for each.
 
-    parameters: structure, as of the core. settings: run-time parameters by name, for all channels
-    or one a channel; defaults where not given. offset, scale: of the float encoder, for
-    :meth:`quantise`. Values of a core with several channels are (..., channels, count).
+    Values of a core with several channels are (..., channels, count). See FixedModel.
     """
-
-    def __init__(
-        self,
-        parameters: ValueParameters | PopulationParameters,
-        settings: Mapping[str, ArrayLike] | None = None,
-        *,
-        offset: Tensor | float = 0.0,
-        scale: Tensor | float = 1.0,
-    ):
-        self.parameters = parameters
-        self.settings = parameters.settings(settings)
-        self.offset, self.scale = (
-            torch.as_tensor(value, dtype=torch.float64).detach().cpu() for value in (offset, scale)
-        )
 
     @property
     def full(self) -> int:
@@ -107,10 +89,6 @@ class FixedValue:
     def _channelled(self, v: Tensor) -> Tensor:
         """Shape (..., channels, count), the channel axis even if there is one; or InputError."""
         return channelled(v, self.parameters, "values")
-
-    def __repr__(self) -> str:
-        given: dict[str, Any] = {name: value.tolist() for name, value in self.settings.items()}
-        return f"{type(self).__name__}({self.parameters}, {given})"
 
 
 def channelled(v: Tensor, parameters: CoreParameters, what: str) -> Tensor:

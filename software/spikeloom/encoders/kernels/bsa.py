@@ -21,6 +21,22 @@ def decode(s, taps, out):
 
 
 @njit(nogil=True, cache=True)
+def load(x, offset, scale, real, waiting, work, checked):
+    """Lay out a row: residuals that wait, then its samples; index of one not finite, or -1.
+
+    checked: x is known to be finite, or became NaN by its normalisation.
+    """
+    for t in range(waiting):
+        work[t] = real[t]
+    for t in range(len(x)):
+        raw = x[t]
+        if not checked and not np.isfinite(raw):
+            return t
+        work[waiting + t] = (raw - offset) * scale
+    return -1
+
+
+@njit(nogil=True, cache=True)
 def encode(x, p, taps, lengths, real, count, out, compat, by_record):
     """Encode rows; p: offset, scale, threshold. See ``BSA._reference``.
 
@@ -34,20 +50,16 @@ def encode(x, p, taps, lengths, real, count, out, compat, by_record):
     work = np.empty(latency + time, x.dtype)
     h = np.empty(taps.shape[1], x.dtype)
     for r in range(rows):
-        offset, scale, threshold = p[r, 0], p[r, 1], p[r, 2]
+        threshold = p[r, 2]
         width = lengths[r]
         for k in range(width):
             h[k] = taps[r, k]
         seen = count[r, 0]
         waiting = min(seen, latency)
         total = waiting + time
-        for t in range(waiting):
-            work[t] = real[r, t]
-        for t in range(time):
-            raw = x[r, t]
-            if not by_record and not np.isfinite(raw):
-                return r * time + t
-            work[waiting + t] = (raw - offset) * scale
+        bad = load(x[r], p[r, 0], p[r, 1], real[r], waiting, work, by_record)
+        if bad >= 0:
+            return r * time + bad
         begin = min(1, decisions) if compat and seen == waiting else 0
         for t in range(begin):
             out[r, t] = 0

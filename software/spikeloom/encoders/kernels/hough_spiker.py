@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from spikeloom.encoders.kernels.bsa import load
+
 
 @njit(nogil=True, cache=True)
 def encode(x, p, taps, lengths, real, count, out):
@@ -18,19 +20,15 @@ def encode(x, p, taps, lengths, real, count, out):
     work = np.empty(latency + time, x.dtype)
     h = np.empty(taps.shape[1], x.dtype)
     for r in range(rows):
-        offset, scale, threshold = p[r, 0], p[r, 1], p[r, 2]
+        threshold = p[r, 2]
         width = lengths[r]
         for k in range(width):
             h[k] = taps[r, k]
         waiting = min(count[r, 0], latency)
         total = waiting + time
-        for t in range(waiting):
-            work[t] = real[r, t]
-        for t in range(time):
-            raw = x[r, t]
-            if not np.isfinite(raw):
-                return r * time + t
-            work[waiting + t] = (raw - offset) * scale
+        bad = load(x[r], p[r, 0], p[r, 1], real[r], waiting, work, 0)
+        if bad >= 0:
+            return r * time + bad
         for t in range(decisions):
             window = work[t : t + width]
             spike = t + width <= total

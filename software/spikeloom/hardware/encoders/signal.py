@@ -316,7 +316,7 @@ class DeltaParameters(SignalParameters):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepForwardDecoderParameters(SignalParameters):
+class StepForwardDecoderParameters(StepForwardParameters):
     """The inverse of step-forward: spikes, with the side-band, in; samples of ``format`` out.
 
     base = side-band at the first sample of a frame (initial="first", y = base, and its spike does
@@ -326,25 +326,9 @@ class StepForwardDecoderParameters(SignalParameters):
 
     NAME: ClassVar[str] = "step-forward-decoder"
 
-    levels: int = 0
-    initial: Initial = "first"
-
     def __post_init__(self) -> None:
         super().__post_init__()
         _only_dense(self)
-        require_integer("levels", self.levels, 0, 3)
-        _one_of("initial", self.initial, Initial)
-
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """Those of the encoder."""
-        first = (_threshold(self.format.width),)
-        return first if self.initial == "first" else (*first, _initial(self.format))
-
-    @property
-    def side_band(self) -> bool:
-        """The first sample comes along."""
-        return self.initial == "first"
 
 
 @dataclass(frozen=True, kw_only=True)
