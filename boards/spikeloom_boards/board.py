@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "BoardTop", "LedStates", "Resources"]
 
+
 @dataclass(frozen=True)
 class Resources:
     """What a device offers.
@@ -81,15 +82,21 @@ class Board(ABC):
     def leds(self, platform: Any, states: LedStates) -> list[tuple[io.PortLike, Any]]:
         """Return LED pins, each with the value it shows."""
 
-    @abstractmethod
     def foldings(self, network: NetworkParameters) -> tuple[Folding, ...]:
         """Choose how the layers of a network are laid onto this board; BuildError if it cannot."""
+        from spikeloom_boards.plan import foldings
+
+        return foldings(network, self)
 
     def fold(self, network: Network) -> tuple[Folding, ...]:
-        """Choose the folding of a network; BuildError names the layer and what does not fit."""
-        from spikeloom_boards.fold import unfolded
+        """Choose the folding of a network; BuildError names the layer and what does not fit.
 
-        return self.foldings(unfolded(network))
+        A shipped network has a plan of its own where there is one, see ``plans``.
+        """
+        from spikeloom_boards.plan import foldings
+        from spikeloom_boards.shipped_plans import shipped_foldings
+
+        return shipped_foldings(network, self) or foldings(network, self)
 
     def top(self, parameters: NetworkParameters) -> BoardTop:
         """Return the board's own top: everything between its pins for one network."""

@@ -7,11 +7,9 @@ from typing import Any
 from amaranth.hdl import Module, Signal
 from amaranth.lib import io
 from amaranth_boards.icebreaker import ICEBreakerPlatform
-from spikeloom.hardware.parameters import Folding, NetworkParameters
 
 from spikeloom_boards.board import Board, LedStates, Resources
 from spikeloom_boards.clocking import ice40_pll
-from spikeloom_boards.fold import fold_ice40
 
 __all__ = ["ICEBREAKER", "ICEBreaker"]
 
@@ -51,10 +49,6 @@ class ICEBreaker(Board):
             (platform.request("led_g", 0, dir="-"), states.heartbeat ^ states.link_active),
             (platform.request("led_r", 0, dir="-"), states.link_error),
         ]
-
-    def foldings(self, network: NetworkParameters) -> tuple[Folding, ...]:
-        """Give the first layer the multipliers and the big memories."""
-        return fold_ice40(network, self)
 
 
 ICEBREAKER = ICEBreaker(

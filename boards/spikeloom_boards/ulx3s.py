@@ -7,11 +7,9 @@ from typing import Any
 from amaranth.hdl import Module, Signal
 from amaranth.lib import io
 from amaranth_boards import ulx3s as amaranth_ulx3s
-from spikeloom.hardware.parameters import Folding, NetworkParameters
 
 from spikeloom_boards.board import Board, LedStates, Resources
 from spikeloom_boards.clocking import ecp5_pll
-from spikeloom_boards.fold import fold_ecp5
 
 __all__ = ["ULX3S", "ULX3S_BOARDS"]
 
@@ -49,10 +47,6 @@ class ULX3S(Board):
         """LEDs 0, 1 and 2."""
         values = (states.heartbeat, states.link_active, states.link_error)
         return [(platform.request("led", k, dir="-"), value) for k, value in enumerate(values)]
-
-    def foldings(self, network: NetworkParameters) -> tuple[Folding, ...]:
-        """Spread the multipliers over the layers."""
-        return fold_ecp5(network, self)
 
 
 def _ulx3s(size: str, board_id: int, luts: int, blocks: int, multipliers: int, clock_hz: float):

@@ -3,7 +3,7 @@
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from spikeloom.hardware.parameters import NetworkParameters
+from spikeloom.hardware.parameters import DenseParameters, NetworkParameters
 from spikeloom.hardware.protocol import MAX_FRAME, VERSION
 from spikeloom.hardware.registers import MAGIC, pack
 
@@ -61,8 +61,10 @@ class Accelerator(wiring.Component):
         self.parameters = parameters
         self.clock_hz = clock_hz
         self._core = NetworkCore(parameters)
-        self._samples = SampleBuffer(parameters.layers[0], slots=sample_slots)
-        self._results = ResultBuffer(parameters.layers[-1], results=results)
+        self._samples = SampleBuffer(parameters.input_port, slots=sample_slots)
+        last = parameters.layers[-1]
+        assert isinstance(last, DenseParameters)
+        self._results = ResultBuffer(last, results=results)
         self._frames = FrameReceiver(frames=frames)
         self._period = divisor(clock_hz, default_baud) - 1
         structure = parameters.to_words()
@@ -89,7 +91,7 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        first, last = self.parameters.layers[0], self.parameters.layers[-1]
+        first, outputs = self.parameters.input_port, self.parameters.layers[-1].port_out.channels
         m.submodules.core = core = self._core
         m.submodules.samples = samples = self._samples
         m.submodules.results = results = self._results
@@ -98,11 +100,9 @@ class Accelerator(wiring.Component):
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.frames = frames = self._frames
         m.submodules.command = command = CommandProcessor(
-            results=results.results, input_bits=first.input_bits, period=self._period
+            results=results.results, input_bits=first.bits, period=self._period
         )
-        m.submodules.reply = reply = ReplyBuilder(
-            outputs=last.outputs, index_bits=results.index_bits
-        )
+        m.submodules.reply = reply = ReplyBuilder(outputs=outputs, index_bits=results.index_bits)
         m.submodules.appender = appender = CrcAppender()
         m.submodules.encoder = encoder = CobsEncoder()
         m.submodules.transmitter = transmitter = UartTransmitter()

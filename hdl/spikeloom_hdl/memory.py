@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 from amaranth.hdl import (
     Assert,
@@ -26,6 +26,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.folding import WeightMemory
 
 __all__ = ["BlockMemory", "ColumnMemory", "Rom", "relax_collisions", "row_bits"]
 
@@ -55,13 +56,15 @@ class BlockMemory(wiring.Component):
 
     Members: ``read_row``, ``read`` and ``read_data``; ``write_row``, ``write`` and ``write_data``.
     Content at power-up is undefined. Reading a row in the cycle that writes it is a fault.
+
+    distributed: make it of LUTs, on FPGAs whose LUTs can be RAM.
     Raises ValueError if there are no rows or no bits.
     """
 
-    def __init__(self, *, rows: int, bits: int):
+    def __init__(self, *, rows: int, bits: int, distributed: bool = False):
         if rows < 1 or bits < 1:
             raise ValueError(f"a memory needs >= 1 rows and bits, not {rows} rows of {bits} bits")
-        self.rows, self.bits = rows, bits
+        self.rows, self.bits, self.distributed = rows, bits, distributed
         super().__init__(_one_word_ports(rows, bits))
 
     def elaborate(self, platform: object) -> Module:
@@ -71,7 +74,7 @@ class BlockMemory(wiring.Component):
             shape=unsigned(self.bits),
             depth=max(2, self.rows),
             init=[],
-            attrs={"no_rw_check": 1},
+            attrs={"no_rw_check": 1} | ({"ram_style": "distributed"} if self.distributed else {}),
         )
         write, read = ram.write_port(), ram.read_port()
         m.d.comb += [
@@ -163,14 +166,12 @@ class ColumnMemory(wiring.Component):
     ``write_row`` and ``write_data`` are common.
 
     columns, rows, bits: shape; bits is the width of one column, at most 32.
-    kind: ``block`` or ``spram``.
+    kind: ``block``, ``spram`` or ``distributed``.
     """
 
-    def __init__(
-        self, *, columns: int, rows: int, bits: int, kind: Literal["block", "spram"] = "block"
-    ):
-        if kind not in ("block", "spram"):
-            raise ValueError(f"kind must be 'block' or 'spram', not {kind!r}")
+    def __init__(self, *, columns: int, rows: int, bits: int, kind: WeightMemory = "block"):
+        if kind not in get_args(WeightMemory):
+            raise ValueError(f"kind must be 'block', 'spram' or 'distributed', not {kind!r}")
         self.columns, self.rows, self.bits, self.kind = columns, rows, bits, kind
         super().__init__(
             {
@@ -186,9 +187,12 @@ class ColumnMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        memory_class = SinglePortMemory if self.kind == "spram" else BlockMemory
         for c in range(self.columns):
-            column = memory_class(rows=self.rows, bits=self.bits)
+            if self.kind == "spram":
+                column = SinglePortMemory(rows=self.rows, bits=self.bits)
+            else:
+                distributed = self.kind == "distributed"
+                column = BlockMemory(rows=self.rows, bits=self.bits, distributed=distributed)
             m.submodules[f"column_{c}"] = column
             register = Signal(self.bits, name=f"read_data_{c}", reset_less=True)
             with m.If(self.advance):

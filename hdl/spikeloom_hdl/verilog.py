@@ -16,7 +16,7 @@ from spikeloom.errors import InputError
 from spikeloom.hardware.parameters import NetworkParameters
 
 from spikeloom_hdl.catalogue import CORES, make_core
-from spikeloom_hdl.catalogue.network import LOAD, column_lines, layer_notes
+from spikeloom_hdl.catalogue.notes import LOAD, column_lines, layer_notes, layer_title
 from spikeloom_hdl.memory import relax_collisions
 from spikeloom_hdl.network import NetworkCore
 
@@ -110,15 +110,26 @@ def core_verilog(core: str, options: Sequence[str] = ()) -> str:
     )
 
 
+def _feeds(layer: int, sources: Sequence[int]) -> str:
+    """What feeds a layer, unless it is the layer before it."""
+    if list(sources) == [layer - 1]:
+        return ""
+    names = ["the input" if s < 0 else f"layer {s}" for s in sources]
+    return f", takes {' and '.join(names)}"
+
+
 def network_verilog(parameters: NetworkParameters, *, name: str) -> str:
     """Write a whole network: words in, potentials of the readout out, a load port, no link."""
     core = NetworkCore(parameters)
     notes = []
-    for k, layer in enumerate(core.layers):
-        p = layer.parameters
-        notes.append(f"Layer {k}: {p.inputs} > {p.outputs}")
-        notes += [f"  {line}" for line in layer_notes(p, layer.potentials.skew)]
+    for k, (layer, feeds) in enumerate(zip(core.layers, parameters.sources, strict=True)):
+        notes.append(f"Layer {k}: {layer_title(layer.parameters)}{_feeds(k, feeds)}")
+        notes += [f"  {line}" for line in layer_notes(layer)]
     notes += [
+        *(
+            f"A buffer of {depth} transfers stands before {'the skip of ' if slot else ''}layer {k}"
+            for (k, slot), depth in core.depths.items()
+        ),
         "Samples follow each other without a gap; the slowest layer sets the rate.",
         LOAD,
         "Memories:",

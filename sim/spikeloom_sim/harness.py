@@ -13,66 +13,41 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from spikeloom.errors import BuildError, InputError
 from spikeloom.hardware.memory_image import Column
-from spikeloom.hardware.parameters import NetworkParameters
+from spikeloom.hardware.parameters import (
+    DenseParameters,
+    NetworkParameters,
+    Port,
+)
 
 from spikeloom_sim.cells import cell_sources
+from spikeloom_sim.harness_header import core_header
+from spikeloom_sim.harness_result import BufferUse, FlowUse, HarnessResult, Stalls
 from spikeloom_sim.verilator import build_model, default_cache_dir
 
-__all__ = ["CoreHarness", "HarnessResult", "Stalls", "core_verilog", "run_core"]
+__all__ = [
+    "BufferUse",
+    "CoreHarness",
+    "FlowUse",
+    "HarnessResult",
+    "Stalls",
+    "core_verilog",
+    "run_core",
+]
 
-#: A core in which nothing moves for this many cycles is stuck; no sample takes as long.
-QUIET_LIMIT = 2_000_000
-
-
-@dataclass(frozen=True)
-class Stalls:
-    """Random pauses of the producer and of the consumer: probabilities of a cycle without."""
-
-    seed: int
-    producer: float = 0.3
-    consumer: float = 0.3
+Depths = Mapping[tuple[int, int], int]
 
 
-@dataclass(frozen=True, eq=False)
-class HarnessResult:
-    """What came out of a run.
-
-    logits: int64 (samples, classes). potentials: for each layer int64 (samples, outputs), v0 as it
-    enters fire or leaves the readout. counters: by name. cycles: from the first offered transfer to
-    the end. starts, ends: int64 (samples,), cycles of a sample's first transfer in and last out.
-    seconds: wall clock of the simulation, loading included; total_cycles: likewise in cycles.
-    """
-
-    logits: np.ndarray
-    potentials: list[np.ndarray]
-    counters: dict[str, int]
-    cycles: int
-    starts: np.ndarray
-    ends: np.ndarray
-    seconds: float
-    total_cycles: int
-
-    @property
-    def latency(self) -> float:
-        """Mean cycles from a sample's first transfer in to its last transfer out."""
-        return float((self.ends - self.starts + 1).mean())
-
-    @property
-    def interval(self) -> float:
-        """Mean cycles between the results of successive samples."""
-        ends = self.ends
-        return float(ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else self.latency
-
-
-def core_verilog(parameters: NetworkParameters, *, probe: bool = True) -> str:
-    """Verilog of a network core with stream ports; module ``top``.
+def core_verilog(
+    parameters: NetworkParameters, *, probe: bool = True, depths: Depths | None = None
+) -> str:
+    """Verilog of a network core with stream ports; module ``top``. depths: see NetworkCore.
 
     The text is cached by the parameters and the sources of the gateware: Amaranth and Yosys take
     seconds to write a big network.
@@ -80,8 +55,9 @@ def core_verilog(parameters: NetworkParameters, *, probe: bool = True) -> str:
     import amaranth
     import spikeloom_hdl
 
-    what = repr((parameters, probe, amaranth.__version__))
+    what = repr((parameters, probe, sorted((depths or {}).items()), amaranth.__version__))
     state = hashlib.blake2s(what.encode(), digest_size=16)
+    state.update(Path(__file__).read_bytes())
     for package in (spikeloom_hdl, importlib.import_module("spikeloom.hardware")):
         for source in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             state.update(source.read_bytes())
@@ -92,7 +68,7 @@ def core_verilog(parameters: NetworkParameters, *, probe: bool = True) -> str:
     from amaranth.back import verilog
     from spikeloom_hdl.network import NetworkCore
 
-    core = NetworkCore(parameters, probe=probe)
+    core = NetworkCore(parameters, probe=probe, depths=depths)
     text = verilog.convert(core, name="top", emit_src=False, strip_internal_attrs=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
     staged = kept.with_suffix(f".{os.getpid()}")
@@ -101,58 +77,48 @@ def core_verilog(parameters: NetworkParameters, *, probe: bool = True) -> str:
     return text
 
 
-def _words32(bits: int) -> int:
-    """32-bit words that a Verilated port of so many bits is copied to."""
-    return max(2, -(-bits // 32))
-
-
-def _header(parameters: NetworkParameters) -> str:
-    """C++ header that describes the ports of a core."""
-    first, last = parameters.layers[0], parameters.layers[-1]
-    fold, out = first.folding, last.folding
-    probes, widest = [], 0
-    for index, layer in enumerate(parameters.layers):
-        lanes, bits = layer.folding.fire_lanes, layer.accumulator_bits
-        probes.append(f"  X({index}, probe_{index}_valid, probe_{index}, {lanes}, {bits})")
-        widest = max(widest, lanes * bits)
-    constants = {
-        "LAYERS": len(parameters.layers),
-        "INPUTS": first.inputs,
-        "SCAN": fold.scan,
-        "IN_BITS": first.input_bits,
-        "IN_WORDS": _words32(fold.scan * first.input_bits + 2),
-        "BEATS": first.beats,
-        "OUT_LANES": out.fire_lanes,
-        "OUT_BITS": last.accumulator_bits,
-        "OUT_WORDS": _words32(out.fire_lanes * last.accumulator_bits + 2),
-        "OUT_TRANSFERS": last.drain_rows,
-        "PROBE_WORDS": _words32(widest),
-        "COUNTERS": len(parameters.counter_names),
-        "QUIET_LIMIT": QUIET_LIMIT,
-    }
-    lines = ["#pragma once", *(f"#define {name} {value}" for name, value in constants.items())]
-    # Verilator writes the double underscore of a Verilog name as an escape
-    lines += [f"#define {name}(pin) {stream}___05F##pin" for name, stream in _STREAMS]
-    return "\n".join([*lines, "#define PROBES(X) \\", " \\\n".join(probes), ""])
-
-
-_STREAMS = (("INPUT", "i"), ("OUTPUT", "o"), ("LOAD", "load"))
+def _shapes(parameters: NetworkParameters) -> list[tuple[int, ...]]:
+    """Height and width of what leaves each layer, () of flat samples."""
+    shapes: list[tuple[int, ...]] = []
+    for layer, feeds in zip(parameters.layers, parameters.sources, strict=True):
+        frame: Any = getattr(layer, "window", layer)
+        if hasattr(frame, "out_height"):
+            shapes.append((frame.out_height, frame.out_width))
+        elif isinstance(layer, DenseParameters):
+            shapes.append(())
+        else:  # a pixel at a time: as what feeds it
+            shapes.append(shapes[feeds[0]] if feeds[0] >= 0 else (layer.port_out.pixels,))
+    return shapes
 
 
 class CoreHarness:
     """A compiled network core, ready to run data sets.
 
+    depths: of buffers behind forks, instead of those computed, by (layer, slot).
     Raises BuildError when it cannot be compiled.
     """
 
-    def __init__(self, parameters: NetworkParameters, *, name: str = "core", optimise: str = "-O2"):
+    def __init__(
+        self,
+        parameters: NetworkParameters,
+        *,
+        name: str = "core",
+        optimise: str = "-O2",
+        depths: Depths | None = None,
+    ):
+        from spikeloom_hdl.network import buffer_depths
+
         self.parameters = parameters
+        self.depths = buffer_depths(parameters, depths)
         folder = importlib.resources.files("spikeloom_sim")
-        sources = {"top.v": core_verilog(parameters), **cell_sources("ecp5", "ice40")}
+        sources = {
+            "top.v": core_verilog(parameters, depths=depths),
+            **cell_sources("ecp5", "ice40"),
+        }
         cpp = {
             "harness.cpp": (folder / "harness.cpp").read_text(),
             "ports.h": (folder / "ports.h").read_text(),
-            "core.h": _header(parameters),
+            "core.h": core_header(parameters, self.depths),
         }
         self.executable = build_model(sources, cpp, name=name, optimise=optimise, assertions=True)
 
@@ -166,27 +132,30 @@ class CoreHarness:
     ) -> HarnessResult:
         """Load the memories and run samples.
 
-        image: as ``memory_image`` returns. words: uint8 (samples, inputs), packed spike words.
+        image: as ``memory_image`` returns. words: uint8 (samples, inputs), packed spike words, C
+        order of (channels, height, width).
         stalls: None feeds and drains without a pause; a seed or Stalls pauses both sides at random.
         memory_seed: chooses what undefined memories hold at power up.
 
         Raises InputError for words of a wrong shape, type or range; BuildError when the core breaks
         its stream contract, reads back other memory contents, or stops.
         """
-        first = self.parameters.layers[0]
-        if words.ndim != 2 or words.shape[1] != first.inputs or words.dtype != np.uint8:
+        port = self.parameters.input_port
+        inputs = port.pixels * port.channels
+        if words.ndim != 2 or words.shape[1] != inputs or words.dtype != np.uint8:
             raise InputError(
-                f"samples must be uint8 (n, {first.inputs}), not {words.dtype} {words.shape}"
+                f"samples must be uint8 (n, {inputs}), not {words.dtype} {words.shape}"
             )
-        if words.size and int(words.max()) >> first.input_bits:
-            raise InputError(f"a word of {int(words.max())} does not fit {first.input_bits} bits")
+        if words.size and int(words.max()) >> port.bits:
+            raise InputError(f"a word of {int(words.max())} does not fit {port.bits} bits")
         pause = Stalls(stalls) if isinstance(stalls, int) else stalls or Stalls(0, 0.0, 0.0)
         with tempfile.TemporaryDirectory(prefix="spikeloom-") as name:
             folder = Path(name)
             (folder / "image.bin").write_bytes(_image_bytes(image))
-            (folder / "samples.bin").write_bytes(np.ascontiguousarray(words).tobytes())
+            (folder / "samples.bin").write_bytes(self.parameters.stream_words(words).tobytes())
             limits = [str(round(65536 * p)) for p in (pause.producer, pause.consumer)]
             command = [str(self.executable), name, str(len(words)), str(pause.seed), *limits]
+            command += [str(max(1, pause.burst)), str(round(16 * pause.inside))]
             command.append(f"+verilator+seed+{memory_seed}")
             start = time.monotonic()
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -200,26 +169,50 @@ class CoreHarness:
     def _collect(
         self, folder: Path, samples: int, cycles: int, total: int, seconds: float
     ) -> HarnessResult:
-        def table(file: str, rows: int, lanes: int, outputs: int) -> np.ndarray:
+        def table(file: str, port: Port) -> np.ndarray:
+            """(samples, pixels, channels) without the padding of transfers."""
+            wide = port.transfers_per_pixel * port.lanes
             values = np.fromfile(folder / file, dtype=np.int32)
-            if values.size != samples * rows * lanes:
+            if values.size != samples * port.pixels * wide:
                 raise BuildError(
-                    f"{file}: {values.size} values for {samples} samples of {rows * lanes}"
+                    f"{file}: {values.size} values for {samples} samples of {port.pixels * wide}"
                 )
-            return values.reshape(samples, rows * lanes)[:, :outputs].astype(np.int64)
+            return values.reshape(samples, port.pixels, wide)[..., : port.channels].astype(np.int64)
 
-        potentials = [
-            table(f"potentials_{k}.bin", layer.drain_rows, layer.folding.fire_lanes, layer.outputs)
-            for k, layer in enumerate(self.parameters.layers)
-        ]
-        last = self.parameters.layers[-1]
-        logits = table("logits.bin", last.drain_rows, last.folding.fire_lanes, last.outputs)
+        layers, shapes = self.parameters.layers, _shapes(self.parameters)
+        potentials: list[np.ndarray | None] = [None] * len(layers)
+        for k in self.parameters.potential_layers:
+            port = layers[k].port_out
+            found = table(f"potentials_{k}.bin", port).swapaxes(1, 2)
+            potentials[k] = found.reshape(samples, port.channels, *shapes[k])
+        outputs: list[np.ndarray | None] = [None] * len(layers)
+        for k in self.parameters.output_layers:
+            port = layers[k].port_out
+            found = table(f"outputs_{k}.bin", port).swapaxes(1, 2)
+            outputs[k] = found.reshape(samples, port.channels, *shapes[k])
+        logits = table("logits.bin", layers[-1].port_out)[:, 0]
+        uses = np.fromfile(folder / "buffers.bin", dtype=np.uint64).reshape(-1, 2).tolist()
+        buffers = {
+            f"fifo_{layer}_{slot}": BufferUse(depth, *use)
+            for ((layer, slot), depth), use in zip(self.depths.items(), uses, strict=True)
+        }
         times = np.fromfile(folder / "times.bin", dtype=np.int64).reshape(samples, 2)
+        flows = np.fromfile(folder / "flows.bin", dtype=np.uint64).reshape(-1, 4).tolist()
         values = np.fromfile(folder / "counters.bin", dtype=np.uint32)
         names = self.parameters.counter_names
         counters = {name: int(value) for name, value in zip(names, values, strict=True)}
         return HarnessResult(
-            logits, potentials, counters, cycles, times[:, 0], times[:, 1], seconds, total
+            logits=logits,
+            potentials=potentials,
+            outputs=outputs,
+            counters=counters,
+            cycles=cycles,
+            starts=times[:, 0],
+            ends=times[:, 1],
+            seconds=seconds,
+            total_cycles=total,
+            buffers=buffers,
+            flows=[FlowUse(*use) for use in flows],
         )
 
 

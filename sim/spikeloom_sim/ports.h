@@ -37,6 +37,14 @@ inline void set_field(uint32_t* words, unsigned offset, uint32_t value) {
   if (wide >> 32) words[offset / 32 + 1] |= static_cast<uint32_t>(wide >> 32);
 }
 
+// Extract an unsigned field of less than 32 bits, likewise.
+inline int32_t unsigned_field(const uint32_t* words, unsigned offset, unsigned bits) {
+  const unsigned shift = offset % 32;
+  uint64_t wide = words[offset / 32];
+  if (shift + bits > 32) wide |= static_cast<uint64_t>(words[offset / 32 + 1]) << 32;
+  return static_cast<int32_t>(static_cast<uint32_t>(wide >> shift) & ((1u << bits) - 1));
+}
+
 // Extract a signed field of at most 32 bits; reads no word that the field does not touch.
 inline int32_t signed_field(const uint32_t* words, unsigned offset, unsigned bits) {
   const unsigned shift = offset % 32;

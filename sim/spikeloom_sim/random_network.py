@@ -1,13 +1,27 @@
-"""Random integer networks and samples for benches and tests, and a plain reference for them."""
+"""Random integer networks and samples for benches and tests; a plain reference beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from spikeloom.hardware.folding import Folding
 from spikeloom.network import Dense, Flatten, Network, Readout, accumulator_width
+from spikeloom.ops import Conv2d
 
-__all__ = ["random_network", "random_words", "reference"]
+from spikeloom_sim.random_conv import BLOCKS, random_conv_network
+from spikeloom_sim.reference import reference, reference_trace
+
+__all__ = [
+    "BLOCKS",
+    "random_conv_network",
+    "random_foldings",
+    "random_network",
+    "random_words",
+    "reference",
+    "reference_trace",
+]
 
 
 def random_network(
@@ -74,6 +88,39 @@ def random_network(
     return Network(ops, (sizes[0],), widths[0])
 
 
+def random_foldings(network: Network, seed: int, *, units: int = 3) -> list[Folding]:
+    """Return one random legal folding a layer; units: the most that a convolution gets."""
+    rng = np.random.default_rng(seed)
+    base = int(rng.choice([1, 1, 1, 2, 3]))
+    foldings = []
+    for op in network.layers:
+        fire = base << int(rng.integers(0, 3))
+        scan = base << int(rng.integers(0, 3))
+        fits: dict[str, Any] = {
+            "lanes": fire * int(rng.integers(1, 4)),
+            "fire_lanes": fire,
+            "scan": scan,
+        }
+        fits["form"] = str(rng.choice(["packed", "serial"]))
+        if isinstance(op, Conv2d) and op.depthwise:
+            # its lanes are the words of a transfer too
+            fits["lanes"] = fire << int(rng.integers(0, 2))
+        elif isinstance(op, Conv2d):
+            width = network.edges[op.name].shape[2]
+            fits["units"] = int(rng.integers(1, min(units, width) + 1))
+            fits["slices"] = _divisor(rng, scan, op.inputs)
+        elif isinstance(op, (Dense, Readout)):
+            fits["slices"] = _divisor(rng, scan, op.inputs)
+        else:
+            fits["lanes"] = fire
+        foldings.append(Folding(**fits))
+    return foldings
+
+
+def _divisor(rng: np.random.Generator, number: int, most: int) -> int:
+    return int(rng.choice([n for n in range(1, number + 1) if number % n == 0 and n <= most]))
+
+
 def random_words(network: Network, samples: int, *, seed: int) -> np.ndarray:
     """Return uint8 (samples, inputs): sparse, dense, empty and full samples, one after another."""
     generator = np.random.default_rng(seed)
@@ -84,17 +131,3 @@ def random_words(network: Network, samples: int, *, seed: int) -> np.ndarray:
     words[generator.random(shape) >= density[:, None]] = 0
     words[4::7] = top
     return words
-
-
-def reference(network: Network, words: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the potentials of every layer and the logits, in plain 64-bit integers.
-
-    Straight from the definition: v0 = W p + B, word = clip(floor(v0 / theta), 0, 2^T - 1).
-    """
-    potentials, p = [], words.astype(np.int64)
-    for op in network.layers:
-        v0 = p @ op.weight.astype(np.int64).T + op.bias
-        potentials.append(v0)
-        if isinstance(op, Dense):
-            p = np.clip(v0 // op.threshold, 0, (1 << op.output_bits) - 1)
-    return potentials, potentials[-1]

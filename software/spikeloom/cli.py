@@ -3,7 +3,6 @@ gates, boards and simulations, and imports each only when a command needs it."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from spikeloom.cli_plan import plan
+from spikeloom.cli_trace import trace
 from spikeloom.errors import InputError, SpikeloomError, ToolError
 
 app = typer.Typer(
@@ -22,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(plan)
+app.command()(trace)
 console = Console()
 errors = Console(stderr=True)
 
@@ -112,34 +115,17 @@ def convert(
 
 @app.command()
 def inspect(net: NetArgument) -> None:
-    """Show the layers of a network: shapes, bits, thresholds, accumulator head room."""
+    """Show the layers of a network: shapes, bits, accumulators, parameters, multiply-adds."""
+    from spikeloom.inspection import network_table
     from spikeloom.shipped import open_network
 
     network = open_network(net)
-    table = Table(
-        title=f"{net}: input {network.input_shape}, {network.input_bits}-bit words",
-        box=SIMPLE_HEAD,
-    )
-    head = ("layer", "shape", "T", "weights", "v", "threshold", "pruned", "clipped")
-    for name in head:
-        table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
-    lowered = {entry["name"]: entry for entry in json.loads(network.metadata.get("lowering", "[]"))}
-    for layer in network.layers:
-        theta, entry = layer.threshold, lowered.get(layer.name, {})
-        table.add_row(
-            layer.name,
-            f"{layer.inputs} > {layer.outputs}",
-            f"{layer.input_bits} > {layer.output_bits or '-'}",
-            f"{layer.weight_bits} bit",
-            f"{layer.accumulator_bits} bit",
-            "" if theta is None else f"{int(theta.min())}..{int(theta.max())}",
-            str(entry.get("pruned", "")),
-            str(entry.get("clipped", "")),
-        )
-    console.print(table)
+    shape = "x".join(map(str, network.input_shape))
+    title = f"{net}: input {shape}, {network.input_bits}-bit words"
+    console.print(network_table(network, title))
     for key, value in network.metadata.items():
         if key != "lowering":
-            console.print(f"[dim]{key}: {value}[/dim]")
+            console.print(f"{key}: {value}", style="dim", markup=False)
 
 
 @app.command()
@@ -191,15 +177,17 @@ def build(
     virtual: Annotated[
         bool, typer.Option("--virtual", help="the simulation, no bitstream")
     ] = False,
+    plan: Annotated[Path | None, typer.Option(help="foldings, as 'plan --out' wrote them")] = None,
 ) -> None:
     """Make the bitstream of a network for a board (or, with --virtual, its virtual board)."""
     from spikeloom.shipped import open_network
 
     _need("amaranth_boards", "boards")
+    from spikeloom_boards.plan_file import planned
     from spikeloom_boards.registry import board as find_board
 
     target, network = find_board(board), open_network(net)
-    parameters = network.parameters(target.fold(network))
+    parameters = planned(network, target, plan)
     folder = out or Path("build") / f"{board}-{Path(net).stem}"
     if virtual:
         _need("verilator", "sim")

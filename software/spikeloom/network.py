@@ -11,15 +11,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikeloom.errors import InputError
-from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
-from spikeloom.ops import Dense, Flatten, Op, Readout, accumulator_width
+from spikeloom.ops import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Edge,
+    Fire,
+    Flatten,
+    MaxPool2d,
+    Op,
+    Pad2d,
+    Readout,
+    Synapses,
+    accumulator_width,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from spikeloom.golden import Trace
+    from spikeloom.hardware.folding import Folding
+    from spikeloom.hardware.parameters import NetworkParameters
 
-__all__ = ["Dense", "Flatten", "Network", "Op", "Readout", "accumulator_width"]
+__all__ = ["INPUT", "Dense", "Flatten", "Layer", "Network", "Op", "Readout", "accumulator_width"]
+
+#: The name of a network's input among the sources of its ops.
+INPUT = "input"
+
+#: The ops that become a layer in gates.
+Layer = Dense | Readout | Pad2d | Conv2d | MaxPool2d | AvgPool2d | Fire | Add
+
+
+def _size(op: Layer) -> str:
+    """A layer in a few characters: 128, 16c3, mp2, ap8, add ..."""
+    if isinstance(op, Conv2d):
+        kernel = "x".join(map(str, sorted(set(op.kernel), reverse=True)))
+        return f"{op.outputs}{'dw' if op.depthwise else 'c'}{kernel}"
+    if isinstance(op, (MaxPool2d, AvgPool2d)):
+        return f"{'mp' if isinstance(op, MaxPool2d) else 'ap'}{op.kernel[0]}"
+    if isinstance(op, (Dense, Readout)):
+        return str(op.outputs)
+    return op.kind
 
 
 def _require(condition: object, message: str) -> None:
@@ -30,7 +63,8 @@ def _require(condition: object, message: str) -> None:
 class Network:
     """An integer spiking network: what golden model and gates run, with the same bits.
 
-    ops: Flatten (needed first when a sample has more than one axis), Dense ..., Readout last.
+    ops: in an order in which each follows what feeds it, the only Readout last. Flatten stands
+    before a Dense or a Readout when samples have more than one axis.
     input_shape: shape of one uint8 sample. input_bits: T of the input words, 1..8.
     metadata: free text, saved with the network.
     Raises ValueError when the ops do not fit together.
@@ -65,9 +99,11 @@ class Network:
                 isinstance(key, str) and isinstance(value, str),
                 f"metadata must map text to text, not {key!r} to {value!r}",
             )
+        _require(self.ops, "a network needs at least a readout")
         names = [op.name for op in self.ops]
         _require(len(set(names)) == len(names), f"op names must differ: {names}")
-        flat, words = len(shape) == 1, self.inputs
+        self.edges: dict[str, Edge] = {INPUT: Edge(shape, bits)}
+        used: set[str] = set()
         for index, op in enumerate(self.ops):
             last = index == len(self.ops) - 1
             _require(
@@ -75,26 +111,51 @@ class Network:
                 f"op {op.name!r}: a network ends with its only readout, this is op {index + 1}"
                 f" of {len(self.ops)}",
             )
-            if isinstance(op, Flatten):
-                flat = True
-                continue
-            _require(flat, f"op {op.name!r} needs flat input, samples are {shape}: add a Flatten")
-            _require(
-                (op.inputs, op.input_bits) == (words, bits),
-                f"op {op.name!r} takes {op.inputs} words of {op.input_bits} bits,"
-                f" it is given {words} of {bits}",
-            )
-            words, bits = op.outputs, op.output_bits
-        _require(self.ops, "a network needs at least a readout")
+            sources = self.sources(op)
+            for source in sources:
+                _require(
+                    source in self.edges,
+                    f"op {op.name!r} takes {source!r}, which is no op before it",
+                )
+            used.update(sources)
+            self.edges[op.name] = op.infer(*(self.edges[source] for source in sources))
+        idle = [name for name in (INPUT, *names[:-1]) if name not in used]
+        _require(not idle, f"nothing uses the output of {', '.join(map(repr, idle))}")
 
-    def __repr__(self) -> str:
-        sizes = "-".join(str(n) for n in (self.inputs, *(op.outputs for op in self.layers)))
-        return f"Network({sizes}, input_shape={self.input_shape}, input_bits={self.input_bits})"
+    def sources(self, op: Op) -> tuple[str, ...]:
+        """Names of what feeds an op, resolved: ops before it, or "input"."""
+        index = self.ops.index(op)
+        before = self.ops[index - 1].name if index else INPUT
+        return tuple(name or before for name in op.sources)
 
     @property
-    def layers(self) -> tuple[Dense | Readout, ...]:
-        """The ops that hold weights, in order."""
-        return tuple(op for op in self.ops if isinstance(op, (Dense, Readout)))
+    def sizes(self) -> str:
+        """The layers in a few characters: 784-128-10, 3x32x32-16c3-mp2-10."""
+        flat = isinstance(self.layers[0], (Dense, Readout))
+        head = str(self.inputs) if flat else "x".join(map(str, self.input_shape))
+        return "-".join([head, *(_size(op) for op in self.layers)])
+
+    def __repr__(self) -> str:
+        shape = self.input_shape
+        return f"Network({self.sizes}, input_shape={shape}, input_bits={self.input_bits})"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The ops that become a layer in gates, in order: all but Flatten."""
+        return tuple(op for op in self.ops if not isinstance(op, Flatten))
+
+    def layer_sources(self, op: Op) -> tuple[str, ...]:
+        """Names of the layers that feed an op, looking through Flatten; "input" for the input."""
+
+        def through(name: str) -> str:
+            while name != INPUT:
+                found = next(o for o in self.ops if o.name == name)
+                if not isinstance(found, Flatten):
+                    return name
+                name = self.sources(found)[0]
+            return name
+
+        return tuple(through(name) for name in self.sources(op))
 
     @property
     def inputs(self) -> int:
@@ -104,12 +165,13 @@ class Network:
     @property
     def classes(self) -> int:
         """Logits of one sample."""
-        return self.layers[-1].outputs
+        return self.edges[self.ops[-1].name].size
 
     def encode(self, images: ArrayLike) -> NDArray[np.uint8]:
         """Turn samples into input words, p = (2 x (2^T - 1) + 255) // 510.
 
-        images: uint8 (n, *input_shape), (n, inputs), or one sample without its first axis.
+        images: uint8 (n, *input_shape), (n, inputs), or one sample without its first axis; pictures
+        of one channel may come without it, (n, height, width).
         Returns uint8 (n, inputs). Raises InputError on another dtype or shape.
         """
         x = np.asarray(images)
@@ -118,9 +180,12 @@ class Network:
                 f"images are {x.dtype}, the network takes uint8 0..255:"
                 " scale to 0..255, round, then .astype(numpy.uint8)"
             )
-        if x.shape in (self.input_shape, (self.inputs,)):
+        shapes = [self.input_shape, (self.inputs,)]
+        if len(self.input_shape) == 3 and self.input_shape[0] == 1:
+            shapes.append(self.input_shape[1:])
+        if x.shape in shapes:
             x = x[None]
-        if x.ndim == 0 or x.shape[1:] not in (self.input_shape, (self.inputs,)):
+        if x.ndim == 0 or x.shape[1:] not in shapes:
             sample = ", ".join(map(str, self.input_shape))
             raise InputError(
                 f"images have shape {x.shape}, the network takes (n, {sample})"
@@ -153,31 +218,15 @@ class Network:
 
     def parameters(self, foldings: Sequence[Folding]) -> NetworkParameters:
         """Return the structure in gates, one folding a layer; ValueError where they do not fit."""
-        layers = self.layers
-        _require(
-            len(foldings) == len(layers), f"{len(layers)} layers need {len(layers)} foldings,"
-            f" not {len(foldings)}",
-        )  # fmt: skip
-        return NetworkParameters(
-            tuple(
-                DenseParameters(
-                    inputs=op.inputs,
-                    outputs=op.outputs,
-                    input_bits=op.input_bits,
-                    output_bits=op.output_bits,
-                    weight_bits=op.weight_bits,
-                    accumulator_bits=op.accumulator_bits,
-                    threshold_bits=op.threshold_bits,
-                    folding=folding,
-                )
-                for op, folding in zip(layers, foldings, strict=True)
-            )
-        )
+        from spikeloom.hardware.structure import network_parameters
+
+        return network_parameters(self, foldings)
 
     def check_accumulators(self) -> None:
         """Raise AccumulatorOverflowError if any possible input could overflow a layer's v0."""
         for op in self.layers:
-            op.check_accumulator()
+            if isinstance(op, Synapses):
+                op.check_accumulator()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.spikeloom`` file; see :mod:`spikeloom.network_file`."""

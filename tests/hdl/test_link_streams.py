@@ -224,7 +224,7 @@ def test_samples_leave_as_they_came(inputs: int, scan: int, bits: int):
     layer = DenseParameters(
         inputs, 1, bits, 0, 8, 20, folding=Folding(lanes=1, scan=scan, slices=1)
     )
-    dut = SampleBuffer(layer, slots=2)
+    dut = SampleBuffer(layer.ports_in[0], slots=2)
     generator = np.random.default_rng(inputs)
     data = generator.integers(0, 1 << bits, (7, layer.beats * scan))
     found: list[list[int]] = []
@@ -297,7 +297,7 @@ def test_default_sizes_fit_small_block_rams():
     def layer(inputs: int, scan: int) -> DenseParameters:
         return DenseParameters(inputs, 10, 8, 0, 8, 20, folding=Folding(lanes=10, scan=scan))
 
-    assert default_slots(layer(784, 8)) == 2
-    assert default_slots(layer(16, 8)) == 8
-    assert default_slots(layer(8_000, 8)) == 2
+    assert default_slots(layer(784, 8).ports_in[0]) == 2
+    assert default_slots(layer(16, 8).ports_in[0]) == 8
+    assert default_slots(layer(8_000, 8).ports_in[0]) == 2
     assert default_results(layer(784, 8)) == 16

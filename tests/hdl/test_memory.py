@@ -97,7 +97,7 @@ def test_columns_are_written_one_by_one_and_read_together():
         (lambda: BlockMemory(rows=8, bits=0), "not 8 rows of 0 bits"),
         (
             lambda: ColumnMemory(columns=1, rows=8, bits=8, kind="flash"),
-            "kind must be 'block' or 'spram', not 'flash'",
+            "kind must be 'block', 'spram' or 'distributed', not 'flash'",
         ),
     ],
 )

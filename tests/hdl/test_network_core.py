@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from types import SimpleNamespace
+import pathlib
+import sys
 
 import numpy as np
 import pytest
-from amaranth.hdl import ResetInserter, Signal
-from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spikeloom.hardware.memory_image import memory_image
 from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
-from spikeloom_hdl.network import NetworkCore
+from spikeloom.network import Dense, Network, Readout
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from network_bench import Bench
 
 
 def oracle(network, words):
@@ -42,6 +42,22 @@ def words_into(network, layer, words):
     return [min(max(v // int(th), 0), top) for v, th in zip(v0, op.threshold, strict=True)]
 
 
+def linear(name, weight, bias, threshold, input_bits, output_bits=0, weight_bits=8, width=24):
+    """A Dense op, or a Readout without threshold."""
+    common = {
+        "name": name,
+        "weight": weight.astype(np.int8),
+        "bias": bias,
+        "input_bits": input_bits,
+        "weight_bits": weight_bits,
+        "accumulator_bits": width,
+    }
+    if threshold is None:
+        return Readout(**common, logit_scale=1.0)
+    ones = np.ones(len(weight))
+    return Dense(**common, threshold=threshold, output_bits=output_bits, output_scale=ones)
+
+
 def random_network(rng, sizes, bits, weight_bits, foldings):
     """Random integers, and parameters that hold them. bits: T of every word stream."""
     ops, layers = [], []
@@ -56,150 +72,27 @@ def random_network(rng, sizes, bits, weight_bits, foldings):
         if not last:
             threshold = rng.integers(1, max(2, reach.max() // 2 ** bits[k + 1]), n_out)
             threshold = np.minimum(threshold, 65535)
-        ops.append(
-            SimpleNamespace(
-                name=f"layer{k}",
-                weight=weight,
-                bias=bias,
-                threshold=threshold,
-                output_bits=0 if last else bits[k + 1],
-            )
-        )
+        width = int(reach.max()).bit_length() + 1
+        output_bits = 0 if last else bits[k + 1]
+        given = (weight, bias, threshold, bits[k], output_bits, weight_bits, width)
+        ops.append(linear(f"layer{k}", *given))
         layers.append(
             DenseParameters(
                 n_in,
                 n_out,
                 bits[k],
-                0 if last else bits[k + 1],
+                output_bits,
                 weight_bits,
-                int(reach.max()).bit_length() + 1,
+                width,
                 folding=folding,
             )
         )
-    return SimpleNamespace(layers=tuple(ops)), NetworkParameters(tuple(layers))
+    return Network(ops, sizes[:1], bits[0]), NetworkParameters(tuple(layers))
 
 
 def random_samples(rng, inputs, bits, count, density=0.4):
     words = rng.integers(0, 2**bits, (count, inputs))
     return words * (rng.random((count, inputs)) < density)
-
-
-class Bench:
-    """A core in the simulator: its memories loaded, testbenches added, a time limit."""
-
-    def __init__(self, network, parameters):
-        self.parameters = parameters
-        self.core = NetworkCore(parameters, probe=True)
-        self.image = memory_image(network, parameters)
-        self.probes = [[] for _ in parameters.layers]
-        self.cycle = 0
-        self.starts, self.ends = [], []
-        self.reset = Signal()
-        self.sim = Simulator(ResetInserter(self.reset)(self.core))
-        self.sim.add_clock(1e-6)
-        self.sim.add_testbench(self._monitor, background=True)
-
-    def run(self, *testbenches):
-        for testbench in testbenches:
-            self.sim.add_testbench(testbench)
-        self.sim.run()
-
-    async def _monitor(self, ctx):
-        """Collect the potentials of every layer, and when samples come and go."""
-        core, partial = self.core, False
-        probes = [
-            signal
-            for k in range(len(self.probes))
-            for signal in (getattr(core, f"probe_{k}_valid"), getattr(core, f"probe_{k}"))
-        ]
-        enters, leaves = core.i.valid & core.i.ready, core.o.valid & core.o.ready & core.o.p.last
-        async for _, _, enter, last, leave, *found in ctx.tick().sample(
-            enters, core.i.p.last, leaves, *probes
-        ):
-            for potentials, valid, values in zip(self.probes, found[::2], found[1::2], strict=True):
-                if valid:
-                    potentials += list(values)
-            if enter:
-                if not partial:
-                    self.starts.append(self.cycle)
-                partial = not last
-            if leave:
-                self.ends.append(self.cycle)
-            self.cycle += 1
-            assert self.cycle < 100_000, "simulation timed out"
-
-    async def load(self, ctx):
-        core = self.core
-        await ctx.tick().until(~core.busy)
-        ctx.set(core.load.write, 1)
-        for column, words in self.image:
-            for row, word in enumerate(words):
-                ctx.set(core.load.address, column.address + row)
-                ctx.set(core.load.data, int(word))
-                await ctx.tick()
-        ctx.set(core.load.write, 0)
-
-    async def send(self, ctx, samples, seed=None, beats=None):
-        """Send samples, with random gaps if there is a seed; only some beats of each if told."""
-        stream = self.core.i
-        scan = self.parameters.layers[0].folding.scan
-        rng = random.Random(seed)
-        for sample in samples:
-            words = [int(w) for w in sample]
-            words += [0] * (-len(words) % scan)
-            total = len(words) // scan
-            for beat in range(total if beats is None else beats):
-                while seed is not None and rng.random() < 0.4:
-                    await ctx.tick()
-                ctx.set(
-                    stream.payload,
-                    {
-                        "words": words[beat * scan : (beat + 1) * scan],
-                        "first": beat == 0,
-                        "last": beat == total - 1,
-                    },
-                )
-                ctx.set(stream.valid, 1)
-                await ctx.tick().until(stream.ready)
-                ctx.set(stream.valid, 0)
-
-    async def receive(self, ctx, samples, seed=None):
-        """Return logits; checks that a payload stays while stalled, and first and last."""
-        stream, layer = self.core.o, self.parameters.layers[-1]
-        rng = random.Random(seed)
-        logits = []
-        for _ in range(samples):
-            flat = []
-            for row in range(layer.drain_rows):
-                held = None
-                while True:
-                    ready = seed is None or rng.random() < 0.5
-                    ctx.set(stream.ready, ready)
-                    _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
-                    if held is not None:
-                        assert valid
-                        assert payload == held
-                    if valid and ready:
-                        break
-                    held = payload if valid else None
-                assert payload.first == (row == 0)
-                assert payload.last == (row == layer.drain_rows - 1)
-                flat += list(payload.potentials)
-            logits.append(flat[: layer.outputs])
-        ctx.set(stream.ready, 0)
-        return logits
-
-    def potentials(self, layer, samples):
-        """What the probe of a layer saw, one list a sample."""
-        p = self.parameters.layers[layer]
-        step = p.drain_rows * p.folding.fire_lanes
-        flat = self.probes[layer]
-        assert len(flat) == step * samples
-        return [flat[k * step : k * step + p.outputs] for k in range(samples)]
-
-    def counters(self, ctx):
-        names = self.parameters.counter_names
-        return {name: ctx.get(self.core.counters[k]) for k, name in enumerate(names)}
 
 
 def check(network, parameters, samples, seed=None):
@@ -293,8 +186,8 @@ def test_accumulator_bound(form, slices, bits):
     high, low = 2 ** (width - 1) - 1, -(2 ** (width - 1))
     weight = np.array([[limit] * inputs, [-limit] * inputs, [limit] * inputs])
     bias = np.array([high - full, low + full, high - full + 1])
-    readout = SimpleNamespace(name="readout", weight=weight, bias=bias, threshold=None)
-    network = SimpleNamespace(layers=(readout,))
+    readout = linear("readout", weight, bias, None, bits, width=width)
+    network = Network([readout], [inputs], bits)
     folding = Folding(lanes=3, scan=2 * slices, slices=slices, form=form)
     layer = DenseParameters(inputs, 3, bits, 0, weight_bits, width, folding=folding)
     parameters = NetworkParameters((layer,))
@@ -319,13 +212,9 @@ def test_corner_values_fire():
     high, low = 2 ** (width - 1) - 1, -(2 ** (width - 1))
     bias = np.array([high, low, high, low, 15 * 1000, 15 * 1000 - 1, -1, 0])
     threshold = np.array([1, 1, 65535, 65535, 1000, 1000, 1, 1])
-    dense = SimpleNamespace(
-        name="dense", weight=weight, bias=bias, threshold=threshold, output_bits=bits
-    )
-    readout = SimpleNamespace(
-        name="readout", weight=np.eye(8, dtype=int), bias=np.zeros(8, dtype=int), threshold=None
-    )
-    network = SimpleNamespace(layers=(dense, readout))
+    dense = linear("dense", weight, bias, threshold, 4, bits, width=width)
+    readout = linear("readout", np.eye(8, dtype=int), np.zeros(8, dtype=int), None, bits, width=9)
+    network = Network([dense, readout], [inputs], 4)
     parameters = NetworkParameters(
         (
             DenseParameters(inputs, 8, 4, bits, 8, width, folding=Folding(4, 1, 4, 2)),
@@ -465,7 +354,7 @@ def test_abort(delay, how, form):
         ctx.set(core.o.ready, 1)
         await ctx.tick().until(~core.busy)
         assert not ctx.get(core.o.valid)
-        for found in bench.probes:
+        for found in bench.probes.values():
             found.clear()
 
     async def consume(ctx):

@@ -1,4 +1,4 @@
-"""Fire, Regroup and Skid in Amaranth's simulator: same transfers out, under any back-pressure."""
+"""Fire and Skid in Amaranth's simulator: same transfers out, under any back-pressure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import pairwise
 import pytest
 from amaranth.hdl import ClockDomain, Module
 from amaranth.sim import Simulator
-from spikeloom_hdl.layers.regroup import Regroup
 from spikeloom_hdl.layers.skid import Skid
 from spikeloom_hdl.neuron.fire import Fire
 
@@ -137,37 +136,6 @@ def test_fire_rate_and_latency():
 def test_fire_refuses(settings, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Fire(**{"lanes": 1, "bits": 20, "steps": 4} | settings)
-
-
-@pytest.mark.parametrize("seed", [None, 1, 2])
-@pytest.mark.parametrize(("lanes_in", "lanes_out"), [(2, 2), (1, 4), (2, 6)])
-def test_regroup(lanes_in, lanes_out, seed):
-    """Samples of many lengths; the last beat of each is padded with zeros."""
-    rng = random.Random(6)
-    payloads, expected = [], []
-    for transfers in (1, 3, 4, 5, 2, 1, 1, 8):
-        words = [rng.randint(1, 15) for _ in range(transfers * lanes_in)]
-        for k in range(transfers):
-            payloads.append(
-                {
-                    "words": words[k * lanes_in : (k + 1) * lanes_in],
-                    "first": k == 0,
-                    "last": k == transfers - 1,
-                }
-            )
-        words += [0] * (-len(words) % lanes_out)
-        beats = len(words) // lanes_out
-        for k in range(beats):
-            beat = words[k * lanes_out : (k + 1) * lanes_out]
-            expected.append((beat, k == 0, k == beats - 1))
-    core = Regroup(lanes_in=lanes_in, lanes_out=lanes_out, bits=4)
-    outputs, _ = through(core, payloads, len(expected), seed=seed)
-    assert [(list(o.words), o.first, o.last) for o in outputs] == expected
-
-
-def test_regroup_refuses():
-    with pytest.raises(ValueError, match="lanes_out 6 must be a multiple of lanes_in 4"):
-        Regroup(lanes_in=4, lanes_out=6, bits=4)
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])

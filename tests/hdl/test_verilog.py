@@ -11,6 +11,7 @@ from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParam
 from spikeloom_hdl.catalogue import CORES
 from spikeloom_hdl.catalogue.network import NETWORK_CORES, dense_parameters
 from spikeloom_hdl.verilog import core_verilog, network_verilog
+from spikeloom_sim.random_network import random_conv_network, random_foldings
 
 
 def header(text: str) -> str:
@@ -69,6 +70,43 @@ def test_a_network_documents_its_memories():
         counts[c.layer, int(c.kind)] = counts.get((c.layer, int(c.kind)), 0) + 1
     for (layer, kind), count in counts.items():
         assert re.search(rf"layer {layer} kind {kind} \(\w+\): {count} columns", top)
+
+
+def test_a_network_that_forks_documents_its_layers_and_buffers():
+    blocks = ["pad", "project", "maxfire", "add"]
+    network = random_conv_network(3, blocks=blocks, shape=(2, 6, 5), channels=4, bits=4)
+    parameters = network.parameters(random_foldings(network, 3))
+    text = network_verilog(parameters, name="residual")
+    assert not instances_without_module(text)
+    top = header(text)
+    for k, layer in enumerate(parameters.layers[:-1]):
+        size = f"{layer.port_out.pixels} of {layer.port_out.channels}"
+        assert re.search(rf"Layer {k}: [^:]* > {size}", top)
+    for buffer in parameters.buffers:
+        skip = "the skip of " if buffer.slot else ""
+        line = f"A buffer of {buffer.depth} transfers stands before {skip}layer {buffer.layer}"
+        assert line in top
+    join = next(k for k, feeds in enumerate(parameters.sources) if len(feeds) > 1)
+    a, b = parameters.sources[join]
+    assert re.search(rf"Layer {join}: .*?, takes layer {a} and layer {b}", top)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["conv2d", "slices=2", "units=3", "form=serial", "skip_bits=4", "skip_weight_bits=5"],
+        ["conv2d", "output_bits=0", "fire_lanes=2", "stride_y=2", "stride_x=2"],
+        ["depthwise", "output_bits=0", "lanes=8", "fire_lanes=2"],
+        ["maxpool", "signed=true", "bits=20", "kernel_height=3", "kernel_width=3"],
+        ["avgpool", "threshold=3", "bias=1", "lanes=2"],
+        ["add", "lanes=4", "weight_bits=9"],
+        ["pad", "top=0", "left=3", "lanes=3"],
+    ],
+)
+def test_layers_with_other_settings(changes):
+    text = core_verilog(changes[0], changes[1:])
+    assert not instances_without_module(text)
+    assert f"{changes[1]}" in header(text)
 
 
 @pytest.mark.parametrize(

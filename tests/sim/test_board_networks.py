@@ -9,7 +9,11 @@ from spikeloom.hardware.parameters import Folding, NetworkParameters
 from spikeloom_boards.build import MARGIN, build
 from spikeloom_boards.netlist import post_synthesis_verilog
 from spikeloom_boards.registry import board
-from spikeloom_sim.random_network import random_network
+from spikeloom_sim.random_network import (
+    random_conv_network,
+    random_foldings,
+    random_network,
+)
 from spikeloom_sim.virtual_board import build_virtual_board
 
 
@@ -49,6 +53,24 @@ def test_the_driver_runs_a_board_at_real_rates(network, ulx3s):
         assert device.info.baud == 3_000_000
         device.load(network)
         assert np.array_equal(device.run(pixels), network.run(pixels))
+
+
+@pytest.fixture(scope="module")
+def convolutions():
+    """Skip connections, pools, a depthwise layer: everything that streams pixels."""
+    blocks = ["conv", "skip", "project", "maxpool", "depthwise", "avgpool"]
+    network = random_conv_network(5, blocks=blocks, shape=(2, 8, 8))
+    return network, network.parameters(random_foldings(network, 5))
+
+
+def test_a_convolutional_network_runs_over_the_link(convolutions, tmp_path):
+    network, parameters = convolutions
+    folder = build_virtual_board("ulx3s-85f", parameters, tmp_path, optimise="-O1")
+    pixels = images(network, 30).reshape(30, *network.input_shape)
+    with Device.open(f"sim://{folder}") as device:
+        device.load(network)
+        assert np.array_equal(device.run(pixels), network.run(pixels))
+        assert np.array_equal(device.run(pixels[:5]), network.run(pixels[:5]))
 
 
 @pytest.fixture(scope="module")

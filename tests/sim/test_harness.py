@@ -1,4 +1,7 @@
-"""The data-set harness: every form, multiplier and memory in one core, against plain integers."""
+"""The data-set harness: every form, multiplier and memory in one core, against plain integers.
+
+And networks that fork and join, with buffers as deep as they must be, and one transfer less.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +9,13 @@ from spikeloom.errors import BuildError, InputError
 from spikeloom.hardware.memory_image import memory_image
 from spikeloom.hardware.parameters import Folding
 from spikeloom_sim.harness import CoreHarness, Stalls
-from spikeloom_sim.random_network import random_network, random_words, reference
+from spikeloom_sim.random_network import (
+    random_conv_network,
+    random_foldings,
+    random_network,
+    random_words,
+    reference,
+)
 
 FOLDINGS = (
     Folding(lanes=8, scan=8, multiplier="sb_mac16", weight_memory="spram"),
@@ -97,4 +106,80 @@ def test_a_memory_that_is_not_there_is_reported(network, harness, image):
 )
 def test_wrong_samples_are_refused(harness, image, words, message):
     with pytest.raises(InputError, match=message):
+        harness.run(image, words)
+
+
+def differences(result, network, words):
+    """Potentials and logits that are not those of the reference, by layer."""
+    potentials, logits = reference(network, words)
+    found = {"logits": int((result.logits != logits).sum())}
+    for k, (ours, theirs) in enumerate(zip(result.potentials, potentials, strict=True)):
+        if ours is not None:
+            assert ours.shape == theirs.shape
+            found[f"layer {k}"] = int((ours != theirs).sum())
+    return {where: count for where, count in found.items() if count}
+
+
+@pytest.fixture(scope="module")
+def every_kind():
+    """A network with every kind of layer, each with a folding of its own."""
+    blocks = ["pad", "conv", "depthwise", "project", "maxfire", "add", "avgpool"]
+    network = random_conv_network(1, blocks=blocks, shape=(3, 9, 8), channels=5, bits=4)
+    kinds = {layer.kind for layer in network.layers}
+    assert kinds >= {"pad2d", "conv2d", "maxpool2d", "avgpool2d", "fire", "add", "readout"}
+    parameters = network.parameters(random_foldings(network, 3))
+    return network, parameters, CoreHarness(parameters, optimise="-O1")
+
+
+@pytest.mark.parametrize("stalls", [None, 1, Stalls(3, 0.0, 0.9), Stalls(4, 0.9, 0.0)])
+def test_every_kind_of_layer_equals_the_reference(every_kind, stalls):
+    network, parameters, harness = every_kind
+    words = random_words(network, 20, seed=9)
+    result = harness.run(memory_image(network, parameters), words, stalls=stalls)
+    assert differences(result, network, words) == {}
+    assert [k for k, v0 in enumerate(result.potentials) if v0 is not None] == list(
+        parameters.potential_layers
+    )
+    assert result.counters["events_1"] > 0
+    for name, use in result.buffers.items():
+        assert 0 < use.most <= use.depth, name
+
+
+#: no converter anywhere whose registers would hold a transfer more
+PLAIN = Folding(lanes=2, scan=2, fire_lanes=2)
+
+
+def joined(block):
+    network = random_conv_network(7, blocks=["conv", block], shape=(3, 6, 7), channels=4, bits=4)
+    return network, network.parameters([PLAIN] * len(network.layers))
+
+
+@pytest.mark.parametrize("block", ["skip", "project", "nested"])
+def test_least_buffers_never_stop(block):
+    """Exactly the computed depths, and the worst that producer and consumer can do."""
+    network, parameters = joined(block)
+    assert len(parameters.buffers) == (2 if block == "nested" else 1)
+    harness = CoreHarness(parameters, optimise="-O1", depths=parameters.least_depths)
+    image, words = memory_image(network, parameters), random_words(network, 20, seed=9)
+    for stalls in (
+        None,
+        Stalls(1, 0.0, 0.5, burst=400),
+        Stalls(2, 0.5, 0.0, burst=400),
+        Stalls(3, 0.5, 0.5, burst=97),
+        Stalls(4),
+    ):
+        result = harness.run(image, words, stalls=stalls)
+        assert differences(result, network, words) == {}
+        if block != "project":  # a 1x1 convolution takes more than it promises
+            assert all(use.most == use.depth for use in result.buffers.values())
+
+
+def test_a_transfer_less_stops_and_the_watchdog_names_the_buffer():
+    network, parameters = joined("skip")
+    (buffer,) = parameters.buffers
+    less = {(buffer.layer, buffer.slot): buffer.depth - 1}
+    harness = CoreHarness(parameters, optimise="-O1", depths=less)
+    image, words = memory_image(network, parameters), random_words(network, 5, seed=9)
+    name = f"fifo_{buffer.layer}_{buffer.slot} of depth {buffer.depth - 1} full and blocked"
+    with pytest.raises(BuildError, match=rf"nothing moves any more, \d samples in, 0 out: {name}"):
         harness.run(image, words)

@@ -5,8 +5,8 @@ import pytest
 import spikeloom as sl
 import torch
 from spikeloom.conversion import Normalise
-from spikeloom.conversion.calibrate import _thresholds
 from spikeloom.conversion.fold import fold
+from spikeloom.conversion.thresholds import thresholds as _thresholds
 from spikeloom.conversion.trace import trace
 from spikeloom.errors import InputError, UnsupportedModelError
 from torch import nn
@@ -32,11 +32,7 @@ def settled(model: nn.Module, shape=(12,)) -> nn.Module:
 
 
 def folded(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    y = x.double().flatten(1)
-    for layer in fold(trace(model), x.shape[1:]):
-        y = y @ layer.weight.T + layer.bias
-        y = y.clamp(min=0) if layer.fires else y
-    return y
+    return fold(trace(model), x.shape[1:])(x)
 
 
 class Functional(nn.Module):
@@ -235,7 +231,7 @@ class Skip(nn.Module):
         self.a, self.b = nn.Linear(12, 12), nn.Linear(12, 12)
 
     def forward(self, x):
-        return self.b(x) + self.a(x)
+        return torch.relu(self.b(torch.relu(self.a(x))) + self.a(x))
 
 
 @pytest.mark.parametrize(
@@ -245,14 +241,15 @@ class Skip(nn.Module):
             nn.Sequential(nn.Linear(12, 4), nn.GELU(), nn.Sequential(nn.Tanh()), nn.Softmax(1)),
             ["3 problem(s)", "1: GELU", "train with nn.ReLU", "2.0: Tanh", "3: Softmax", "drop it"],
         ),
-        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2)), ["0: Conv2d", "nn.Flatten"]),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2)),
+         ["0: it is given samples of shape (12,)", "images (channels, height, width)"]),
         (nn.Sequential(nn.Linear(12, 4), nn.ReLU()), ["must end with a Linear"]),
-        (nn.Sequential(Normalise(0.0, 1.0), nn.ReLU(), nn.Linear(12, 2)), ["needs a Linear"]),
+        (nn.Sequential(Normalise(0.5, 1.0), nn.ReLU(), nn.Linear(12, 2)), ["needs a Linear"]),
         (nn.Sequential(nn.BatchNorm1d(12, track_running_stats=False), nn.Linear(12, 2)),
          ["0: it normalises by each batch", "track_running_stats=True"]),
         (nn.Sequential(nn.Flatten(0), nn.Linear(12, 2)), ["0: it keeps some axes"]),
         (nn.Sequential(nn.Linear(13, 2)), ["takes 13 inputs, it is given 12"]),
-        (Skip(), ["skips and branches come later"]),
+        (Skip(), ["a residual sum of Linear layers has no spiking form"]),
         (Branches(), ["cannot be followed", "no branches on data"]),
         (TwoInputs(), ["y: a second input"]),
         (nn.Sequential(), ["must end with a Linear"]),

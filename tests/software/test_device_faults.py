@@ -24,7 +24,7 @@ from spikeloom.errors import (
 )
 from spikeloom.hardware import protocol, registers
 from spikeloom.hardware.memory_image import columns
-from spikeloom.hardware.parameters import Folding, NetworkParameters
+from spikeloom.hardware.parameters import GATEWARE_VERSION, Folding, NetworkParameters
 from spikeloom.hardware.protocol import (
     Command,
     DeviceFrame,
@@ -678,12 +678,15 @@ def test_garbage_answers():
         ("protocol", registers.pack("protocol", version=9, magic=registers.MAGIC), "version 9"),
         ("map_hash", 1, "another register map"),
         ("build_id_low", 1, "has build id"),
-        ("structure", 0x0002_0002, "gateware version 2"),
-        ("counts", registers.pack("counts", structure=9, counters=3), "has 3 counters"),
+        ("structure", (GATEWARE_VERSION + 1) << 16 | 2, f"gateware version {GATEWARE_VERSION + 1}"),
+        ("counts", {"counters": 3}, "has 3 counters"),
     ],
 )
-def test_another_board_is_refused(name: str, value: int, message: str):
+def test_another_board_is_refused(name: str, value: int | dict[str, int], message: str):
     board = ModelBoard(network())
+    if isinstance(value, dict):
+        structure = len(board.parameters.to_words())
+        value = registers.pack(name, structure=structure, **value)
     right = board.register
     address = registers.BY_NAME[name].address
     board.register = lambda a: value if a == address else right(a)  # type: ignore[method-assign]

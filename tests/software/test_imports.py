@@ -32,7 +32,7 @@ def imported(path: Path) -> set[str]:
 def test_no_package_imports_one_further_up(package):
     above = HOUSE[HOUSE.index(package) + 1 :]
     for path in FOLDER[package].rglob("*.py"):
-        if path == FOLDER["spikeloom"] / "cli.py":  # the roof
+        if path.parent == FOLDER["spikeloom"] and path.name.startswith("cli"):  # the roof
             continue
         wrong = [name for name in imported(path) if name.split(".")[0] in above]
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from spikeloom.errors import NetworkFileError
+from spikeloom.errors import AccumulatorOverflowError, NetworkFileError
 from spikeloom.network import Dense, Flatten, Network, Readout
+from spikeloom.shipped import open_network
+from spikeloom_sim.random_network import random_conv_network
 
 
 @pytest.fixture
@@ -63,8 +69,6 @@ def refused(path) -> str:
 
 def tamper(path, graph=None, arrays=None, drop=()):
     """Write the file again with changes to the graph (a function) and the arrays."""
-    from safetensors import safe_open
-
     content = load_file(path)
     with safe_open(path, framework="numpy") as file:
         tree = json.loads(file.metadata()["spikeloom"])
@@ -147,9 +151,151 @@ def test_other_files_are_refused(tmp_path):
     assert "not a Spikeloom network" in refused(other)
 
 
-def test_another_version_is_refused(path):
-    tamper(path, lambda g: g.update(version=2))
-    assert "version 2, this Spikeloom reads 1" in refused(path)
+@pytest.mark.parametrize("version", [0, 3, "2", None, True, 1.5, [2]])
+def test_another_version_is_refused(path, version):
+    tamper(path, lambda g: g.update(version=version))
+    assert f"version {version!r}, this Spikeloom reads 1 to 2" in refused(path)
+
+
+def first_version(graph) -> None:
+    """What version 1 wrote: ops without a source."""
+    graph["version"] = 1
+    for op in graph["ops"]:
+        del op["source"]
+
+
+def test_the_first_version_is_read(network, path):
+    tamper(path, first_version)
+    equal(Network.load(path), network)
+
+
+def test_the_first_version_knows_no_convolution(tmp_path):
+    path = tmp_path / "net.spikeloom"
+    random_conv_network(0, blocks=["conv"]).save(path)
+    tamper(path, lambda g: g.update(version=1))
+    assert "unknown op 'conv2d'" in refused(path)
+
+
+def test_shipped_networks_load():
+    for name in ("mnist-mlp", "fashion-mlp"):
+        assert open_network(name).classes == 10
+
+
+def equal(a: Network, b: Network) -> None:
+    """Every op of the same type, every field of the same type and value."""
+    assert (a.input_shape, a.input_bits, a.metadata) == (b.input_shape, b.input_bits, b.metadata)
+    for x, y in zip(a.ops, b.ops, strict=True):
+        assert type(x) is type(y)
+        for field in dataclasses.fields(x):
+            u, v = getattr(x, field.name), getattr(y, field.name)
+            assert type(u) is type(v), field.name
+            if isinstance(u, np.ndarray):
+                assert (u.dtype, u.tolist()) == (v.dtype, v.tolist())
+            else:
+                assert u == v, field.name
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_any_network_survives_the_file(tmp_path_factory, seed):
+    path = tmp_path_factory.mktemp("file") / "net.spikeloom"
+    network = random_conv_network(seed)
+    network.save(path)
+    equal(Network.load(path), network)
+
+
+def every_op(path) -> Network:
+    """Write a network with every op; the names of its ops tell which is which."""
+    network = random_conv_network(
+        8, blocks=["pad", "avgpool", "project", "add", "depthwise", "maxfire", "dense"],
+        shape=(3, 6, 6),
+    )  # fmt: skip
+    assert len({op.kind for op in network.ops}) == 9
+    network.save(path)
+    return network
+
+
+JUNK = [None, True, -1, 0, 3, 1 << 40, 1.5, "", "x", "input", [], [1], [1, 1], [1, "a"], {}, [[1]]]
+
+
+def test_hostile_values_are_refused_or_sound(tmp_path):
+    """Every field of every op set to junk: a sound network, or one line; never anything else."""
+    path = tmp_path / "net.spikeloom"
+    network = every_op(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    loaded = bad = 0
+    with safe_open(path, framework="numpy") as file:
+        graph = json.loads(file.metadata()["spikeloom"])
+    for index, op in enumerate(graph["ops"]):
+        for key in op:
+            for pick in rng.choice(len(JUNK), 5, replace=False):
+                path.write_bytes(whole)
+                tamper(path, lambda g, i=index, k=key, v=JUNK[pick]: g["ops"][i].update({k: v}))
+                try:
+                    Network.load(path).run(np.zeros((1, network.inputs), np.uint8))
+                    loaded += 1
+                except NetworkFileError as error:
+                    bad += "\n" in str(error) or not str(error).startswith(str(path))
+                except AccumulatorOverflowError:
+                    loaded += 1
+    assert loaded > 10
+    assert not bad
+
+
+def test_hostile_arrays_are_refused_or_sound(tmp_path):
+    path = tmp_path / "net.spikeloom"
+    network = every_op(path)
+    whole, content, bad = path.read_bytes(), load_file(path), 0
+    for key, array in content.items():
+        for junk in (
+            np.zeros(0, np.int64),
+            array.astype(np.float32),
+            array.astype(np.bool_),
+            np.full(array.shape, 1 << 62, np.int64),
+            array[:-1],
+            array[None],
+            np.array(3),
+        ):
+            path.write_bytes(whole)
+            tamper(path, arrays={key: np.ascontiguousarray(junk)})
+            try:
+                Network.load(path).run(np.zeros((1, network.inputs), np.uint8))
+            except NetworkFileError as error:
+                bad += "\n" in str(error)
+        path.write_bytes(whole)
+        tamper(path, drop=[key])
+        if not key.endswith("skip_weight"):  # without it a skip weighs one
+            refused(path)
+    assert not bad
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"source": 3}, "source must be the name of an op, not 3"),
+        ({"source": "nowhere"}, "takes 'nowhere', which is no op before it"),
+        ({"source": ["a"]}, "source must be the name of an op, not ('a',)"),
+        ({"weight": [1]}, "'weight' is no array"),
+        ({"threshold": None}, "'threshold' is no array"),
+        ({"stride": [1, 2, 3]}, "stride must be one or two integers in 1..255"),
+        ({"stride": [0, 1]}, "stride must be one or two integers"),
+        ({"stride": [True, 1]}, "stride must be one or two integers"),
+        ({"padding": [9, 9]}, "padding 9 must be smaller than the kernel"),
+        ({"groups": 1.0}, "groups must be an integer"),
+        ({"groups": 2}, "groups must be 1, or the number of input and output channels"),
+        ({"output_bits": 0}, "without output_bits it does not fire"),
+        ({"skip": "input"}, "skip_bits must be an integer in 1..8, not 0"),
+        ({"skip_bits": 4}, "need a skip"),
+        ({"skip": "input", "skip_bits": 4, "skip_signed": 1}, "skip_signed must be True or False"),
+        ({"input_bits": 7}, "takes words of 7 bits, it is given"),
+    ],
+)
+def test_a_tampered_convolution_is_refused(tmp_path, change, match):
+    path = tmp_path / "net.spikeloom"
+    random_conv_network(2, blocks=["conv"], shape=(3, 6, 6), bits=4).save(path)
+    tamper(path, lambda g: g["ops"][0].update(change))
+    assert match in refused(path)
 
 
 def op_field(index, **changes):

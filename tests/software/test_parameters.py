@@ -73,7 +73,9 @@ def test_layers_must_fit_each_other():
         two_layers(outputs=5)
     with pytest.raises(ValueError, match=r"words of 3 bits do not match 4"):
         two_layers(output_bits=3)
-    with pytest.raises(ValueError, match=r"scan 8 must be a multiple of fire_lanes 3"):
+    with pytest.raises(
+        ValueError, match=r"8 words a transfer in, 3 out: one must divide the other"
+    ):
         two_layers(folding=Folding(lanes=6, fire_lanes=3))
     with pytest.raises(ValueError, match=r"only the last layer is a readout"):
         two_layers(output_bits=0)
@@ -90,9 +92,9 @@ def test_a_folding_says_what_is_wrong():
 
 def test_words_of_other_gateware_are_refused():
     words = two_layers().to_words()
-    with pytest.raises(SpikeloomError, match=r"gateware version 2, this driver speaks 1"):
+    with pytest.raises(SpikeloomError, match=r"gateware version 3, this driver speaks 2"):
         NetworkParameters.from_words((words[0] + (1 << 16), *words[1:]))
-    with pytest.raises(SpikeloomError, match=r"describes 2 layers in 8 words"):
+    with pytest.raises(SpikeloomError, match=r"describes 2 layers in 9 words"):
         NetworkParameters.from_words(words[:-1])
 
 

@@ -1,115 +1,55 @@
-"""The parts of SpikePack networks that stand alone: the fire stage, one layer, a readout."""
+"""The parts of SpikePack networks that stand alone: the fire stage, and every kind of layer."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from spikeloom.hardware.memory_image import columns
-from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
+from spikeloom.hardware.parameters import (
+    AddParameters,
+    ConvParameters,
+    DenseParameters,
+    DepthwiseParameters,
+    FireParameters,
+    Folding,
+    PadParameters,
+    PoolParameters,
+    Window,
+)
 
 from spikeloom_hdl.catalogue.core import Core
-from spikeloom_hdl.layers.dense import Dense
-from spikeloom_hdl.layers.readout import Readout
+from spikeloom_hdl.catalogue.notes import layer_notes, lone_columns
+from spikeloom_hdl.network import make_layer
 from spikeloom_hdl.neuron.fire import Fire
 
-__all__ = ["LOAD", "NETWORK_CORES", "column_lines", "dense_parameters", "layer_notes"]
+__all__ = ["NETWORK_CORES", "dense_parameters"]
 
-LOAD = (
-    "Load port: before the first sample, and only while busy is 0 (a core without busy: while no"
-    " sample is inside), write every memory word: a cycle with load__write stores load__data at"
-    " load__address = layer << 26 | kind << 24 | column << 14 | row. load__read asks for the word"
-    " at load__address, which comes in load__read_data with load__read_valid, in order."
-)
+
+def _parameters(cls: Any, settings: dict[str, Any]) -> Any:
+    """Split settings between the shape of a layer, its window and its folding."""
+    parts = {"folding": Folding, "window": Window}
+    shape = dict(settings)
+    for field, part in parts.items():
+        if any(f.name == field for f in dataclasses.fields(cls)):
+            names = [f.name for f in dataclasses.fields(part) if f.name in shape]
+            shape[field] = part(**{name: shape.pop(name) for name in names})
+    return cls(**shape)
 
 
 def dense_parameters(settings: dict[str, Any]) -> DenseParameters:
-    """Split settings between the shape of a layer and its folding."""
-    names = {f.name for f in dataclasses.fields(Folding)}
-    folding = Folding(**{k: v for k, v in settings.items() if k in names})
-    shape = {k: v for k, v in settings.items() if k not in names}
-    return DenseParameters(**shape, folding=folding)
+    """Return the parameters of a fully connected layer with these settings."""
+    return _parameters(DenseParameters, settings)
 
 
-def layer_notes(layer: DenseParameters, skew: int) -> list[str]:
-    """What a user of one layer must know."""
-    fold = layer.folding
-    event = "non-zero words" if fold.form == "packed" else "set bits of the words"
-    busiest = f", counted in the busiest of {fold.slices} slices" if fold.slices > 1 else ""
-    lines = [
-        f"In: {layer.inputs} words of {layer.input_bits} bits a sample (first spike = most"
-        f" significant bit), {fold.scan} a transfer, {layer.beats} transfers, the last padded with"
-        " zero words.",
-        f"Weights: {layer.weight_bits} bits, two's complement. Membrane potential v:"
-        f" {layer.accumulator_bits} bits, two's complement; weights * words + bias must fit.",
-    ]
-    if layer.fires:
-        top = 2**layer.output_bits - 1
-        lines.append(
-            f"Out: {layer.outputs} words of {layer.output_bits} bits, {fold.fire_lanes} a transfer:"
-            f" clip(floor(v / threshold), 0, {top}); thresholds: {layer.threshold_bits} bits, >= 1."
-        )
-    else:
-        lines.append(f"Out: {layer.outputs} potentials v a sample, {fold.fire_lanes} a transfer.")
-    drain = layer.drain_rows + layer.passes * (skew + 2)
-    first_row = min(layer.drain_rows, fold.lanes // fold.fire_lanes)
-    latency = skew + 6 + first_row + layer.output_bits
-    lines += [
-        f"Rate: a sample every max({layer.passes} * (e + 1), {layer.beats}, {drain}) cycles,"
-        f" e = {event}{busiest}.",
-        f"Latency: at most {layer.beats} + {layer.passes} * (e + 1) + {latency} cycles from the"
-        " first transfer in to the last transfer out.",
-    ]
-    return lines
+def _layer_notes(core: Any) -> list[str]:
+    return [*layer_notes(core), *lone_columns(core.parameters)]
 
 
-def column_lines(parameters: NetworkParameters) -> list[str]:
-    """One line for each kind of memory of each layer."""
-    groups: dict[tuple, int] = {}
-    for c in columns(parameters):
-        key = (c.layer, c.kind, c.bits, c.rows)
-        groups[key] = groups.get(key, 0) + 1
-    lines = []
-    for (layer, kind, bits, rows), count in groups.items():
-        p = parameters.layers[layer]
-        where = {
-            0: f"row = neuron // {p.folding.lanes} * {p.rows_per_pass} + input //"
-            f" {p.folding.slices}; column = input % {p.folding.slices} * {p.columns_per_slice} +"
-            f" lane // {p.lanes_per_column}, lane = neuron % {p.folding.lanes}; weight at bit"
-            f" lane % {p.lanes_per_column} * {p.weight_bits}",
-            1: f"row, column = neuron // and % {p.folding.fire_lanes}"
-            + ("; bias + threshold // 2 to round" if p.fires else ""),
-            2: f"row, column = neuron // and % {p.folding.fire_lanes}",
-        }[int(kind)]
-        lines.append(
-            f"  layer {layer} kind {int(kind)} ({kind.name.lower()}): {count} columns, {rows} words"
-            f" of {bits} bits; {where}"
-        )
-    return lines
-
-
-def _dense_notes(core: Dense | Readout) -> list[str]:
-    return [
-        *layer_notes(core.parameters, core.potentials.skew),
-        LOAD,
-        "Memories (a lone layer does not look at the layer bits of the address):",
-        *_column_lines_of_layer(core.parameters),
-    ]
-
-
-def _column_lines_of_layer(layer: DenseParameters) -> list[str]:
-    """Memories of a lone layer; a readout makes any of them a network."""
-    tail = DenseParameters(
-        inputs=layer.outputs,
-        outputs=1,
-        input_bits=layer.output_bits or 1,
-        output_bits=0,
-        weight_bits=2,
-        accumulator_bits=32,
-        folding=Folding(lanes=1, scan=layer.folding.fire_lanes),
+def _layer(title: str, cls: Any, defaults: dict[str, Any], **fixed: Any) -> Core:
+    """Entry of a layer; fixed: fields of its parameters that are no settings."""
+    return Core(
+        title, defaults, lambda s: make_layer(_parameters(cls, {**s, **fixed})), _layer_notes
     )
-    layers = (layer, tail) if layer.fires else (layer,)
-    return [x for x in column_lines(NetworkParameters(layers)) if x.startswith("  layer 0")]
 
 
 def _fire_notes(core: Fire) -> list[str]:
@@ -127,6 +67,23 @@ _HIDDEN = {
     "accumulator_bits": 24, "threshold_bits": 16,
 }  # fmt: skip
 _FOLDING = {f.name: f.default for f in dataclasses.fields(Folding)}
+_DENSE = {k: v for k, v in _FOLDING.items() if k != "units"}
+_WINDOW = {
+    "height": 16, "width": 16, "kernel_height": 3, "kernel_width": 3, "stride_y": 1, "stride_x": 1,
+    "pad_y": 1, "pad_x": 1,
+}  # fmt: skip
+_CONV = {
+    **{"channels" if k == "inputs" else k: v for k, v in _HIDDEN.items()}, "channels": 8,
+    "skip_bits": 0, "skip_signed": False, "skip_weight_bits": 0,
+}  # fmt: skip
+_DEPTHWISE = {
+    **{k: v for k, v in _HIDDEN.items() if k != "inputs"}, **_WINDOW, "lanes": 4, "fire_lanes": 1,
+    "multiplier": "lut", "weight_memory": "block",
+}  # fmt: skip
+_TILES = {**_WINDOW, "kernel_height": 2, "kernel_width": 2, "stride_y": 2, "stride_x": 2}
+_TILES |= {"pad_y": 0, "pad_x": 0}
+_PIXELS = {"pixels": 256, "channels": 16}
+_POTENTIALS = {"accumulator_bits": 24, "output_bits": 4, "threshold_bits": 16}
 
 NETWORK_CORES: dict[str, Core] = {
     "fire": Core(
@@ -135,16 +92,50 @@ NETWORK_CORES: dict[str, Core] = {
         lambda s: Fire(**s),
         _fire_notes,
     ),
-    "dense": Core(
-        "fully connected SpikePack layer, event driven",
-        {**_HIDDEN, **_FOLDING},
-        lambda s: Dense(dense_parameters(s)),
-        _dense_notes,
+    "dense": _layer(
+        "fully connected SpikePack layer, event driven", DenseParameters, {**_HIDDEN, **_DENSE}
     ),
-    "readout": Core(
+    "readout": _layer(
         "readout layer: membrane potentials, no spikes",
-        {**_HIDDEN, "outputs": 10, "output_bits": 0, **_FOLDING},
-        lambda s: Readout(dense_parameters(s)),
-        _dense_notes,
+        DenseParameters,
+        {**_HIDDEN, "outputs": 10, "output_bits": 0, **_DENSE},
     ),
-}
+    "conv2d": _layer(
+        "convolution, event driven, with a skip connection if wanted",
+        ConvParameters,
+        {**_CONV, **_WINDOW, **_FOLDING},
+    ),
+    "depthwise": _layer(
+        "depthwise convolution: a kernel for each channel", DepthwiseParameters, _DEPTHWISE
+    ),
+    "maxpool": _layer(
+        "the greatest word, or potential, of each window",
+        PoolParameters,
+        {"channels": 16, **_TILES, "bits": 4, "signed": False, "lanes": 1},
+        rule="max",
+    ),
+    "avgpool": _layer(
+        "mean of each window, by a fire stage with a constant threshold",
+        PoolParameters,
+        {"channels": 16, **_TILES, "bits": 4, "output_bits": 4, "threshold": 4, "bias": 2,
+         "lanes": 1},
+        rule="average",
+    ),
+    "add": _layer(
+        "addition of two streams of words, which fires",
+        AddParameters,
+        {**_PIXELS, "input_bits": 4, "other_bits": 4, "weight_bits": 8, **_POTENTIALS, "lanes": 1,
+         "multiplier": "lut"},
+    ),
+    "fire_layer": _layer(
+        "fire layer: thresholds of its own, on a stream of membrane potentials",
+        FireParameters,
+        {**_PIXELS, **_POTENTIALS, "lanes": 1},
+    ),
+    "pad": _layer(
+        "frame of constant words around each sample",
+        PadParameters,
+        {"height": 16, "width": 16, "top": 1, "bottom": 1, "left": 1, "right": 1, "channels": 16,
+         "bits": 4, "lanes": 1},
+    ),
+}  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from spikeloom.hardware.parameters import DenseParameters
+from spikeloom.hardware.parameters import SynapseParameters
 
 __all__ = ["Drain"]
 
@@ -17,14 +17,19 @@ class Drain(wiring.Component):
     the last group, starts the pass out, ``finish_last`` the last one of the sample, of which only
     the rows with neurons leave. ``valid``, ``head``, ``first``, ``last``: what leaves with
     ``take``. ``done``: with the last ``take`` of a pass. A pass must be done before the next is
-    copied.
+    copied; if ``queued``, in the cycle of its last ``take`` at the earliest.
 
-    group_lanes: number of lanes of each group.
+    group_lanes: number of lanes of each group. queued: ``take`` always comes, and early in a cycle.
     """
 
-    def __init__(self, parameters: DenseParameters, *, group_lanes: list[int]):
+    def __init__(
+        self, parameters: SynapseParameters, *, group_lanes: list[int], queued: bool = False
+    ):
         fold = parameters.folding
-        self.parameters, self.group_lanes = parameters, group_lanes
+        self.parameters, self.group_lanes, self.queued = parameters, group_lanes, queued
+        self.rows = fold.lanes // fold.fire_lanes  #: transfers of a pass
+        #: transfers of the last pass
+        self.rows_last = parameters.drain_rows - (parameters.passes - 1) * self.rows
         potential = signed(parameters.accumulator_bits)
         super().__init__(
             {
@@ -44,18 +49,19 @@ class Drain(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         fold = self.parameters.folding
-        rows = fold.lanes // fold.fire_lanes
-        rows_last = self.parameters.drain_rows - (self.parameters.passes - 1) * rows
 
         group_of = [g for g, lanes in enumerate(self.group_lanes) for _ in range(lanes)]
         slots = [
             Signal(signed(self.parameters.accumulator_bits), name=f"slot_{k}", reset_less=True)
             for k in range(fold.lanes)
         ]
-        # `take` comes late in a cycle and all slots wait for it: they shift a cycle later, and
-        # meanwhile the next row is the head
         shift = Signal()
-        m.d.sync += shift.eq(self.take)
+        if self.queued:
+            m.d.comb += shift.eq(self.take)
+        else:
+            # `take` comes late in a cycle and all slots wait for it: they shift a cycle later, and
+            # meanwhile the next row is the head
+            m.d.sync += shift.eq(self.take)
         for k, slot in enumerate(slots):
             with m.If(self.copy[group_of[k]]):
                 m.d.sync += slot.eq(self.potentials[k])
@@ -64,9 +70,9 @@ class Drain(wiring.Component):
                     m.d.sync += slot.eq(slots[k + fold.fire_lanes])
         for k in range(fold.fire_lanes):
             after = slots[(k + fold.fire_lanes) % fold.lanes]
-            m.d.comb += self.head[k].eq(Mux(shift, after, slots[k]))
+            m.d.comb += self.head[k].eq(slots[k] if self.queued else Mux(shift, after, slots[k]))
 
-        left = Signal(range(rows + 1))
+        left = Signal(range(self.rows + 1))
         is_last = Signal()
         first = Signal(init=1)
         one = Signal()
@@ -79,7 +85,7 @@ class Drain(wiring.Component):
         ]
         with m.If(self.finish):
             m.d.sync += [
-                left.eq(Mux(self.finish_last, rows_last, rows)),
+                left.eq(Mux(self.finish_last, self.rows_last, self.rows)),
                 is_last.eq(self.finish_last),
             ]
         with m.Elif(self.take):

@@ -1,40 +1,48 @@
-"""Biases and thresholds in block RAM, read ahead in the order in which neurons fire."""
+"""What a layer keeps of every neuron, in block RAM, read ahead in the order in which they fire."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from spikeloom.hardware.parameters import DenseParameters
+from spikeloom.hardware.parameters import ConvParameters, SynapseParameters
 
 from spikeloom_hdl.memory import ColumnMemory, row_bits
 
-__all__ = ["NeuronRows"]
+__all__ = ["NeuronRows", "skip_weight_bits"]
+
+
+def skip_weight_bits(parameters: SynapseParameters) -> int:
+    """Width of the weights of a skip connection, 0 without."""
+    return parameters.skip_weight_bits if isinstance(parameters, ConvParameters) else 0
 
 
 class NeuronRows(wiring.Component):
-    """Gives row 0, 1, ... of a layer's biases (and thresholds, if it fires), over and over.
+    """Gives row 0, 1, ... of what a layer keeps of every neuron, over and over.
 
-    Members: ``valid`` with ``bias`` and ``threshold``, next row with ``take``. Loading:
-    ``write_bias`` and ``write_threshold`` have one bit a column; ``load_read`` reads ``load_row``
-    of all columns, which stand in ``bias`` and ``threshold`` two cycles later. Both start over at
-    row 0.
+    Biases; thresholds, if it fires; weights of a skip connection, if it has some. Members:
+    ``valid`` with ``bias``, ``threshold`` and ``skip``, next row with ``take``. Loading:
+    ``write_bias``, ``write_threshold`` and ``write_skip`` have one bit a column; ``load_read``
+    reads ``load_row`` of all columns, which stand at the outputs two cycles later. Both start over
+    at row 0.
     """
 
-    def __init__(self, parameters: DenseParameters):
+    def __init__(self, parameters: SynapseParameters):
         p, lanes = parameters, parameters.folding.fire_lanes
-        self.parameters = parameters
+        self.parameters, self.skip_bits = parameters, skip_weight_bits(parameters)
         super().__init__(
             {
                 "valid": Out(1),
                 "take": In(1),
                 "bias": Out(data.ArrayLayout(signed(p.accumulator_bits), lanes)),
                 "threshold": Out(data.ArrayLayout(unsigned(p.threshold_bits), lanes)),
+                "skip": Out(data.ArrayLayout(signed(max(1, self.skip_bits)), lanes)),
                 "load_read": In(1),
                 "load_row": In(row_bits(p.drain_rows)),
                 "write_row": In(row_bits(p.drain_rows)),
                 "write_bias": In(lanes),
                 "write_threshold": In(lanes),
+                "write_skip": In(lanes),
                 "write_data": In(32),
             }
         )
@@ -46,7 +54,7 @@ class NeuronRows(wiring.Component):
         b_valid, b_ready, c_ready = Signal(), Signal(), Signal()
         writing = Signal()
         m.d.comb += [
-            writing.eq((self.write_bias | self.write_threshold).any()),
+            writing.eq((self.write_bias | self.write_threshold | self.write_skip).any()),
             c_ready.eq(~self.valid | self.take),
             b_ready.eq(~b_valid | c_ready),
         ]
@@ -60,9 +68,11 @@ class NeuronRows(wiring.Component):
         memories = [("bias", p.accumulator_bits, self.write_bias, self.bias)]
         if p.fires:
             memories.append(("threshold", p.threshold_bits, self.write_threshold, self.threshold))
+        if self.skip_bits:
+            memories.append(("skip", self.skip_bits, self.write_skip, self.skip))
         for name, bits, write, output in memories:
             ram = ColumnMemory(columns=lanes, rows=p.drain_rows, bits=bits)
-            m.submodules[name] = ram
+            m.submodules[f"{name}_rows"] = ram
             m.d.comb += [
                 ram.read_row.eq(Mux(self.load_read, self.load_row, row)),
                 ram.read.eq(self.load_read | (b_ready & ~writing)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from spikeloom.hardware.parameters import DenseParameters
+from spikeloom.hardware.port import Port
 
 from spikeloom_hdl.link.buffer import StreamedMemory
 from spikeloom_hdl.memory import row_bits
@@ -16,30 +16,31 @@ __all__ = ["SampleBuffer", "default_slots"]
 SMALL_BLOCK = 256  # rows of the smallest block RAM that we meet (iCE40: 256 of 16 bits)
 
 
-def default_slots(layer: DenseParameters) -> int:
+def default_slots(port: Port) -> int:
     """Return how many samples fit block RAMs of 256 rows: 2 to 8."""
-    room = SMALL_BLOCK >> row_bits(layer.beats)
+    room = SMALL_BLOCK >> row_bits(port.transfers)
     return min(8, max(2, 1 << (room.bit_length() - 1) if room else 2))
 
 
 class SampleBuffer(wiring.Component):
-    """Ring of ``slots`` samples: filled word by word, given out a beat a cycle.
+    """Ring of ``slots`` samples: filled word by word, given out a beat (a transfer) a cycle.
 
+    port: the network's input; the words of a sample come in its order, padding included.
     ``write`` stores ``word``; ``complete`` is high when the sample has all its words, padding of
-    its last beat included (a further write would be a fault). ``commit`` hands a complete sample
+    its beats included (a further write would be a fault). ``commit`` hands a complete sample
     over. ``room`` is high if a further sample may begin. ``number`` counts committed samples,
     ``taken`` those that have left, modulo 256. ``clear`` forgets everything.
     Raises ValueError unless ``slots`` is a power of two, 2..128.
     """
 
-    def __init__(self, layer: DenseParameters, *, slots: int | None = None):
-        slots = default_slots(layer) if slots is None else slots
+    def __init__(self, port: Port, *, slots: int | None = None):
+        slots = default_slots(port) if slots is None else slots
         if slots not in (2, 4, 8, 16, 32, 64, 128):
             raise ValueError(f"slots must be a power of two in 2..128, not {slots!r}")
-        self.layer, self.slots = layer, slots
+        self.port, self.slots = port, slots
         super().__init__(
             {
-                "word": In(layer.input_bits),
+                "word": In(port.bits),
                 "write": In(1),
                 "complete": Out(1),
                 "commit": In(1),
@@ -47,13 +48,13 @@ class SampleBuffer(wiring.Component):
                 "room": Out(1),
                 "number": Out(8),
                 "taken": Out(8),
-                "o": Out(words_signature(layer.folding.scan, layer.input_bits)),
+                "o": Out(words_signature(port.lanes, port.bits)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        scan, bits, beats = self.layer.folding.scan, self.layer.input_bits, self.layer.beats
+        scan, bits, beats = self.port.lanes, self.port.bits, self.port.transfers
         slot = self.slots.bit_length() - 1
         beat_bits = row_bits(beats)
         m.submodules.ram = ram = StreamedMemory(

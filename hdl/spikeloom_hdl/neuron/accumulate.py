@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.parameters import Form, Multiplier
 
-from spikeloom_hdl.neuron.multiply import MAC16_LATENCY, MULT18_LATENCY, mac16, mult18
+from spikeloom_hdl.neuron.multiply import (
+    MAC16_LATENCY,
+    MULT18_BITS,
+    MULT18_LATENCY,
+    mac16,
+    mult18,
+    multiply,
+    multiply_latency,
+)
 
 __all__ = ["Accumulate", "balanced_sum"]
 
@@ -34,7 +42,8 @@ class Accumulate(wiring.Component):
     the sum in the cycle of ``clear``.
 
     form: in ``serial`` a word has at most one bit set, and the weight is shifted, not multiplied.
-    multiplier: what multiplies in the packed form.
+    multiplier: what multiplies in the packed form. Two lanes share a MULT18X18D where their weights
+    fit side by side (``pairs``).
     """
 
     def __init__(
@@ -69,22 +78,26 @@ class Accumulate(wiring.Component):
         """Cycles from an event to the cycle whose ``clear`` would drop it."""
         if self.kind == "sb_mac16":
             return MAC16_LATENCY
-        product = MULT18_LATENCY if self.kind == "mult18x18d" else 1 + self._splits
+        if self.kind == "mult18x18d":
+            product = MULT18_LATENCY
+        else:
+            product = 1 if self.kind == "shift" else multiply_latency(self.input_bits)
         return product + (self.slices - 1).bit_length()
 
     @property
-    def _splits(self) -> bool:
-        """Whether a product in LUTs is the sum of two halves: a wide one takes too long."""
-        return self.kind == "lut" and self.input_bits > 4
+    def pairs(self) -> bool:
+        """Whether a cell multiplies the weights of two lanes at once."""
+        return self.kind == "mult18x18d" and 2 * self.weight_bits + self.input_bits <= MULT18_BITS
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        products = self._products(m) if self.kind != "sb_mac16" else []
         for lane in range(self.lanes):
             if self.kind == "sb_mac16":
                 totals = [self._mac(m, lane, s) for s in range(self.slices)]
                 m.d.comb += self.potentials[lane].eq(balanced_sum(totals))
                 continue
-            terms = [self._product(m, lane, s) for s in range(self.slices)]
+            terms = products[lane]
             level = 0
             while len(terms) > 1:  # one register a level
                 level += 1
@@ -102,6 +115,45 @@ class Accumulate(wiring.Component):
             m.d.comb += self.potentials[lane].eq(total)
         return m
 
+    def _products(self, m: Module) -> list[list[Value]]:
+        """Products of every lane, one a slice."""
+        paired = self.lanes // 2 * 2 if self.pairs else 0
+        products = [[] for _ in range(self.lanes)]
+        for s in range(self.slices):
+            late_word = self.words[s]
+            if paired:
+                for k in range(MULT18_LATENCY):
+                    late = Signal(self.input_bits, name=f"word_{s}_{k}", reset_less=True)
+                    m.d.sync += late.eq(late_word)
+                    late_word = late
+            for lane in range(0, paired, 2):
+                for k, value in enumerate(self._pair(m, lane, s, late_word)):
+                    products[lane + k].append(value)
+            for lane in range(paired, self.lanes):
+                products[lane].append(self._product(m, lane, s))
+        return products
+
+    def _pair(self, m: Module, lane: int, s: int, late_word: Value) -> tuple[Value, Value]:
+        """Products of two lanes from one cell, (w1 << gap | w0) * p.
+
+        w0 is taken as unsigned: that keeps the product with w1 exact, and that with w0 too great by
+        p << weight_bits where w0 is negative.
+        """
+        word, weights = self.words[s], self.weights[s]
+        gap = self.weight_bits + self.input_bits
+        both = Cat(weights[lane].as_unsigned(), Const(0, self.input_bits), weights[lane + 1])
+        product = Signal(signed(2 * gap), name=f"product_{lane}_{s}")
+        m.submodules[f"multiplier_{lane}_{s}"] = mult18(both.as_signed(), word, product)
+        negative = weights[lane][-1]
+        for k in range(MULT18_LATENCY):
+            late = Signal(name=f"negative_{lane}_{s}_{k}", reset_less=True)
+            m.d.sync += late.eq(negative)
+            negative = late
+        top = Signal(self.input_bits, name=f"top_{lane}_{s}")
+        excess = late_word & negative.replicate(self.input_bits)
+        m.d.comb += top.eq(product[self.weight_bits : gap] - excess)
+        return Cat(product[: self.weight_bits], top).as_signed(), product[gap:].as_signed()
+
     def _product(self, m: Module, lane: int, s: int) -> Signal:
         weight, word = self.weights[s][lane], self.words[s]
         product = Signal(
@@ -115,15 +167,9 @@ class Accumulate(wiring.Component):
                     m.d.sync += product.eq(weight << t)
             with m.If(word == 0):
                 m.d.sync += product.eq(0)
-        elif self._splits:
-            parts = [
-                Signal(signed(self.weight_bits + 4), name=f"part_{lane}_{s}_{k}", reset_less=True)
-                for k in range(2)
-            ]
-            m.d.sync += [part.eq(weight * word[4 * k :][:4]) for k, part in enumerate(parts)]
-            m.d.sync += product.eq(parts[0] + (parts[1] << 4))
         else:
-            m.d.sync += product.eq(weight * word)
+            always = Const(1, 1)
+            return multiply(m, weight, word, advance=always, name=f"product_{lane}_{s}")[0]
         return product
 
     def _mac(self, m: Module, lane: int, s: int) -> Value:

@@ -83,10 +83,11 @@ def designs(names: Iterable[str] = VARIANTS) -> Iterator[Design]:
 
     for name in names:
         kind, _, parameters = build(name)
+        layers: Any = parameters.layers  # dense ones here
         if kind == "dense":
-            core = Dense(parameters.layers[0])
+            core = Dense(layers[0])
         elif kind == "readout":
-            core = Readout(parameters.layers[-1])
+            core = Readout(layers[-1])
         else:
             core = NetworkCore(parameters)
         yield Design(name, __name__, component_verilog(core), {"name": name})
@@ -102,7 +103,7 @@ class LayerBench:
 
         kind, network, parameters = build(settings()["name"])
         self.network, self.parameters, self.kind = network, parameters, kind
-        layers = parameters.layers
+        layers: Any = parameters.layers  # dense ones here
         self.chosen = {"dense": [0], "readout": [len(layers) - 1]}.get(kind, range(len(layers)))
         self.first, self.last = layers[self.chosen[0]], layers[self.chosen[-1]]
         lanes = self.last.folding.fire_lanes
@@ -162,7 +163,7 @@ class LayerBench:
         """Transfers that samples must become."""
         p = words.astype(np.int64)
         for index in self.chosen:
-            op = self.network.layers[index]
+            op: Any = self.network.layers[index]
             v0 = p @ op.weight.astype(np.int64).T + op.bias
             p = v0
             if op.threshold is not None:
@@ -232,7 +233,8 @@ async def extreme_potentials(dut):
     """Samples that drive neurons of the first layer to the bounds of their accumulators."""
     layer = LayerBench(dut)
     await layer.start()
-    weight = layer.network.layers[layer.chosen[0]].weight
+    op: Any = layer.network.layers[layer.chosen[0]]
+    weight = op.weight
     top = (1 << layer.first.input_bits) - 1
     neurons = range(0, len(weight), max(1, len(weight) // 4))
     words = [np.where(sign * weight[n] > 0, top, 0) for n in neurons for sign in (1, -1)]

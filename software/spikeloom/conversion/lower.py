@@ -1,50 +1,48 @@
 """From the spiking twin to integers: ``lower``.
 
-In topological order, the real scale a_i of every input word is folded into column i of the weights,
+In topological order, the real scale a_i of every input word is folded into the weights of input i,
 so the gates never see it. Each output channel c has one accumulator scale S_c (real units per LSB
-of v), chosen so that its threshold is an exact integer: weights are rounded once.
+of v), chosen so that its threshold, and the weight of a skip, are exact integers: weights are
+rounded once.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
-from spikeloom.conversion.spiking import SpikingLinear, SpikingNetwork
+from spikeloom.conversion.integers import LayerReport, conv_op, prune, readout, report_of, width
+from spikeloom.conversion.layers import (
+    SpikingAdd,
+    SpikingAvgPool,
+    SpikingConv2d,
+    SpikingLayer,
+    SpikingLinear,
+    SpikingMaxPool,
+    SpikingPad,
+)
+from spikeloom.conversion.scales import (
+    THRESHOLD_BITS,
+    Array,
+    Folded,
+    Integers,
+    best_scale,
+    fired_scales,
+    plain_scale,
+    skip_scales,
+    sum_scales,
+)
+from spikeloom.conversion.spiking import SpikingNetwork
+from spikeloom.conversion.streams import Stream, fired_stream, pixels_of, reals
 from spikeloom.errors import UnsupportedModelError
-from spikeloom.fixed import round_half_even
-from spikeloom.network import Dense, Flatten, Network, Op, Readout, accumulator_width
+from spikeloom.network import INPUT, Dense, Flatten, Network, Op
+from spikeloom.ops import Add, AvgPool2d, MaxPool2d, Pad2d
 
 __all__ = ["LayerReport", "lower", "lowering_report"]
-
-#: Below this a threshold is too coarse for its rounding; the output scale is raised instead.
-MIN_THRESHOLD = 8
-_THRESHOLD_BITS = 16
-#: Clips tried for a weight row, as shares of its greatest magnitude.
-_CLIPS = np.linspace(0.3, 1.0, 71)
-
-_Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """What lowering did to one layer.
-
-    clipped: weight codes that had to be clipped. raised: channels whose output scale was raised to
-    reach the least threshold. pruned: channels that never fire. weight_error: root mean square
-    rounding error of the weights, relative to their root mean square. accumulator_bits: width of v.
-    """
-
-    name: str
-    clipped: int
-    raised: int
-    pruned: int
-    weight_error: float
-    accumulator_bits: int
 
 
 def lowering_report(network: Network) -> tuple[LayerReport, ...]:
@@ -53,139 +51,233 @@ def lowering_report(network: Network) -> tuple[LayerReport, ...]:
     return tuple(LayerReport(**row) for row in rows)
 
 
-def _best_scale(V: _Array, importance: _Array, top: int) -> _Array:
-    """Scale of each row of V (rows, inputs) whose rounded, clipped codes err least.
+class _Lowering:
+    """Ops, reports and streams of a network that is being lowered."""
 
-    importance: (inputs,), weight of the squared errors.
-    """
-    peak = np.abs(V).max(1)
-    peak = np.where(peak > 0, peak, 1.0)
-    best, least = peak / top, np.full(len(V), np.inf)
-    for clip in _CLIPS:
-        scale = clip * peak / top
-        codes = np.clip(np.rint(V / scale[:, None]), -top, top)
-        error = ((V - scale[:, None] * codes) ** 2 * importance).sum(1)
-        best = np.where(error <= least, scale, best)  # on equality the wider clip
-        least = np.minimum(error, least)
-    return best
+    def __init__(self, snn: SpikingNetwork, weight_bits: int) -> None:
+        self.weight_bits = weight_bits
+        self.ops: list[Op] = []
+        self.reports: list[LayerReport] = []
+        self.layers = {layer.name: layer for layer in snn.spiking_layers}
+        channels, pixels = snn.sample_shape[0], int(np.prod(snn.sample_shape[1:], dtype=np.int64))
+        self.streams = {
+            INPUT: Stream(
+                np.full(channels, 1 / snn.encode.top),
+                np.ones(channels, dtype=bool),
+                snn.encode.bits,
+                pixels,
+            )
+        }
+        self.shapes = {INPUT: snn.sample_shape}
+        self.shapes |= {layer.name: layer.shape for layer in snn.spiking_layers}
+        self.flattened: dict[str, str] = {}
 
+    def source(self, name: str) -> str:
+        """How an op names its source: "" where it is the op before."""
+        before = self.ops[-1].name if self.ops else INPUT
+        return "" if name == before else name
 
-@dataclass(frozen=True, eq=False)
-class _Folded:
-    """A layer with its input scales folded in: v = V @ p + bias, in real units."""
+    def flat(self, name: str) -> tuple[Stream, str]:
+        """Return the words of a source as one row, and the name of what gives them."""
+        stream = self.streams[name]
+        if len(self.shapes[name]) == 1:
+            return stream, name
+        if name not in self.flattened:
+            taken = {*self.layers, *(op.name for op in self.ops), INPUT}
+            names = ("flatten", *(f"flatten_{k}" for k in range(2, len(taken) + 3)))
+            free = next(n for n in names if n not in taken)
+            self.ops.append(Flatten(free, self.source(name)))
+            self.flattened[name] = free
+        return stream.flattened(), self.flattened[name]
 
-    name: str
-    V: _Array
-    bias: _Array
-    alive: NDArray[np.bool_]
-    mean: _Array  # of the input words
-    square: _Array
-    input_bits: int
-    weight_bits: int
+    def add(self, op: Op, report: LayerReport | None, stream: Stream | None) -> None:
+        self.ops.append(op)
+        if report is not None:
+            self.reports.append(report)
+        if stream is not None:
+            self.streams[op.name] = stream
 
-    @property
-    def top(self) -> int:
-        """Greatest weight code."""
-        return (1 << (self.weight_bits - 1)) - 1
-
-    @property
-    def importance(self) -> _Array:
-        """Weigh rounding errors by the data where codes are few."""
-        return self.square if self.weight_bits <= 4 else np.ones_like(self.square)
-
-    def codes(self, S: _Array) -> tuple[NDArray[np.int64], _Array, int, float]:
-        """Round V to integers of scale S (outputs,): weights, shifted bias, clipped, error.
-
-        The bias makes up for the mean of what rounding took from v.
-        """
-        exact = round_half_even(self.V / S[:, None])
-        w = np.clip(exact, -self.top, self.top)
-        lost = self.V - S[:, None] * w
-        norm = float((self.V**2).mean())
-        error = float((lost**2).mean() / norm) ** 0.5 if norm else 0.0
-        return w, self.bias + lost @ self.mean, int((exact != w).sum()), error
-
-
-def _fold_scales(
-    layer: SpikingLinear, a: _Array, carried: NDArray[np.bool_], input_bits: int, weight_bits: int
-) -> _Folded:
-    """Fold input scales a (inputs,) into the columns; ``carried``: inputs that can be non-zero."""
-    weight = layer.linear.weight.detach().cpu().double().numpy()
-    alive = layer.alive.cpu().numpy()
-    V = np.where(carried, weight, 0.0) * a
-    return _Folded(
-        layer.name,
-        np.where(alive[:, None], V, 0.0),
-        layer.linear.bias.detach().cpu().double().numpy(),
-        alive,
-        layer.input_mean.cpu().numpy() / a,
-        layer.input_square.cpu().numpy() / a**2,
-        input_bits,
-        weight_bits,
-    )
-
-
-def _width(w: NDArray[np.int64], bias: NDArray[np.int64], input_bits: int, name: str) -> int:
-    """Accumulator bits for these weights, and one to spare."""
-    top = (1 << input_bits) - 1
-    low, high = bias + np.minimum(w, 0).sum(1) * top, bias + np.maximum(w, 0).sum(1) * top
-    bits = accumulator_width(low, high) + 1
-    if bits > 32:
-        raise UnsupportedModelError(
-            f"{name}: potentials need {bits} bits, hardware has 32 at most: biases are far above"
-            " the weighted inputs"
+    def fold(self, layer: SpikingLinear | SpikingConv2d, stream: Stream) -> Folded:
+        """Fold the scales of the input words into the weights."""
+        linear = isinstance(layer, SpikingLinear)
+        weight = reals(layer.linear.weight if linear else layer.conv.weight)
+        bias = layer.linear.bias if linear else layer.conv.bias
+        assert bias is not None
+        # (inputs,) of a Linear, (inputs, 1, 1) of a convolution, (outputs, 1, 1, 1) if depthwise
+        depthwise = not linear and layer.conv.groups > 1
+        axes = (-1,) if linear else (-1, 1, 1, 1) if depthwise else (-1, 1, 1)
+        a, carried = stream.scale.reshape(axes), stream.carried.reshape(axes)
+        V = np.where(carried, weight, 0.0) * a
+        alive = layer.alive.cpu().numpy()
+        mean, square = layer.input_mean.cpu().numpy() / a, layer.input_square.cpu().numpy() / a**2
+        rows = (len(V), -1) if depthwise else (-1,)
+        return Folded(
+            layer.name,
+            np.where(alive[:, None], V.reshape(len(V), -1), 0.0),
+            reals(bias),
+            alive,
+            mean.reshape(rows),
+            square.reshape(rows),
+            stream.bits,
+            self.weight_bits,
         )
-    return bits
 
+    def linear(self, layer: SpikingLinear) -> None:
+        stream, name = self.flat(layer.sources[0])
+        folded = self.fold(layer, stream)
+        if layer.neuron is None:
+            self.add(*readout(folded, self.source(name)), None)
+            return
+        s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
+        alive = folded.alive & folded.live
+        fired = fired_scales(folded.best_scale(), s_out, alive)
+        integers = folded.integers(fired.S)
+        w, bias, theta = prune(alive, integers, fired)
+        op = Dense(
+            layer.name,
+            weight=w.astype(np.int8),
+            bias=bias,
+            input_bits=stream.bits,
+            weight_bits=self.weight_bits,
+            accumulator_bits=width(layer.name, w, bias, (1 << stream.bits) - 1),
+            threshold=theta,
+            output_bits=layer.neuron.steps,
+            output_scale=np.where(alive, fired.output, 1.0),
+            threshold_bits=THRESHOLD_BITS,
+            source=self.source(name),
+        )
+        self.add(op, report_of(op, integers, fired, alive), fired_stream(op, alive, 1))
 
-def _dense(f: _Folded, s_out: _Array, steps: int) -> tuple[Dense, LayerReport, NDArray[np.bool_]]:
-    """Lower a layer that fires: the op, its report, and which channels can fire."""
-    alive = f.alive & (np.abs(f.V).max(1) > 0)
-    S0 = _best_scale(f.V, f.importance, f.top)
-    # without the raise, round(s_out / S0) would be a coarse threshold
-    raised = alive & (np.rint(s_out / S0) < MIN_THRESHOLD)
-    s_out = np.where(raised, MIN_THRESHOLD * S0, s_out)
-    theta = round_half_even(s_out / S0).clip(1, (1 << _THRESHOLD_BITS) - 1)
-    S = s_out / theta
-    w, real_bias, clipped, error = f.codes(S)
-    bias = round_half_even(real_bias / S) + theta // 2
-    pruned = ~alive
-    w[pruned], theta[pruned], bias[pruned] = 0, 1, -1
-    width = _width(w, bias, f.input_bits, f.name)
-    op = Dense(
-        f.name,
-        weight=w.astype(np.int8),
-        bias=bias,
-        input_bits=f.input_bits,
-        weight_bits=f.weight_bits,
-        accumulator_bits=width,
-        threshold=theta,
-        output_bits=steps,
-        output_scale=np.where(alive, s_out, 1.0),
-        threshold_bits=_THRESHOLD_BITS,
-    )
-    report = LayerReport(f.name, clipped, int(raised.sum()), int(pruned.sum()), error, width)
-    return op, report, alive
+    def convolution(self, layer: SpikingConv2d) -> None:
+        """Lower a convolution that fires, and before it the one whose potentials it adds."""
+        assert layer.neuron is not None
+        folded = self.fold(layer, self.streams[layer.sources[0]])
+        s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
+        skip: dict[str, Any] = {}
+        alive, off, other = folded.alive & (folded.live | (folded.bias > 0)), 0.0, None
+        if len(layer.sources) == 1:
+            S0 = plain_scale(folded.best_scale(), s_out, folded.live)
+            fired = fired_scales(S0, s_out, alive)
+        elif layer.sources[1] in self.streams:
+            q = self.streams[layer.sources[1]]
+            assert layer.skip_scale is not None
+            G = np.where(q.carried & folded.alive, q.scale * reals(layer.skip_scale), 0.0)
+            alive = folded.alive & (folded.live | (G != 0) | (folded.bias > 0))
+            fired, k, off = skip_scales(folded, G, s_out, alive)
+            skip = {"skip": layer.sources[1], "skip_bits": q.bits}
+            skip["skip_weight"] = np.where(alive, k, 0)
+        else:
+            other = self.layers[layer.sources[1]]
+            assert isinstance(other, SpikingConv2d)
+            side = self.fold(other, self.streams[other.sources[0]])
+            side = replace(side, V=np.where(folded.alive[:, None], side.V, 0.0))
+            alive = folded.alive & (folded.live | side.live | (folded.bias > 0))
+            both = [np.broadcast_to(f.importance, f.V.shape) for f in (folded, side)]
+            rows = np.concatenate([folded.V, side.V], 1)
+            S0 = best_scale(rows, np.concatenate(both, 1), folded.top)
+            S0 = plain_scale(S0, s_out, np.abs(rows).max(1) > 0)
+            fired = fired_scales(S0, s_out, alive)
+            lost = self.potentials(other, side, fired.S)
+            folded = replace(folded, bias=folded.bias + lost)
+            bits = self.ops[-1].accumulator_bits  # type: ignore[union-attr]
+            skip = {"skip": other.name, "skip_bits": bits, "skip_signed": True}
+        integers = folded.integers(fired.S)
+        w, bias, theta = prune(alive, integers, fired)
+        op = conv_op(
+            layer,
+            w,
+            bias,
+            folded,
+            source=self.source(layer.sources[0]),
+            threshold=theta,
+            output_bits=layer.neuron.steps,
+            output_scale=np.where(alive, fired.output, 1.0),
+            threshold_bits=THRESHOLD_BITS,
+            **skip,
+        )
+        report = report_of(op, integers, fired, alive, off)
+        self.add(op, report, fired_stream(op, alive, pixels_of(layer)))
 
+    def potentials(self, layer: SpikingConv2d, folded: Folded, S: Array) -> Array:
+        """Lower a convolution that does not fire, on given scales; its bias (outputs,), real.
 
-def _readout(f: _Folded) -> tuple[Readout, LayerReport]:
-    """Lower the last layer: one scale for all classes, or the integer argmax would be wrong."""
-    n = len(f.bias)
-    flat = _best_scale(f.V.reshape(1, -1), np.tile(f.importance, n), f.top)
-    S = np.full(n, float(flat[0]))
-    w, real_bias, clipped, error = f.codes(S)
-    bias = round_half_even(real_bias / S)
-    width = _width(w, bias, f.input_bits, f.name)
-    op = Readout(
-        f.name,
-        weight=w.astype(np.int8),
-        bias=bias,
-        input_bits=f.input_bits,
-        weight_bits=f.weight_bits,
-        accumulator_bits=width,
-        logit_scale=float(S[0]),
-    )
-    return op, LayerReport(f.name, clipped, 0, 0, error, width)
+        The bias is left to the layer that adds the potentials.
+        """
+        integers = folded.integers(S)
+        op = conv_op(
+            layer,
+            integers.weight,
+            np.zeros(len(S), dtype=np.int64),
+            folded,
+            source=self.source(layer.sources[0]),
+        )
+        report = LayerReport(
+            layer.name, integers.clipped, 0, 0, integers.error, op.accumulator_bits
+        )
+        self.add(op, report, None)
+        return integers.bias
+
+    def sum(self, layer: SpikingAdd) -> None:
+        flat = len(layer.shape) == 1
+        names = list(layer.sources)
+        streams = [self.streams[name] for name in names]
+        if flat:
+            streams, names = map(list, zip(*(self.flat(name) for name in names), strict=True))
+        kept = layer.alive.cpu().numpy()
+        G = np.stack([s.scale for s in streams]) * reals(layer.scale)
+        G = np.where(np.stack([s.carried for s in streams]) & kept, G, 0.0)
+        bias = reals(layer.bias)
+        alive = kept & ((G != 0).any(0) | (bias > 0))
+        s_out = np.broadcast_to(reals(layer.neuron.threshold), bias.shape)
+        fired, k, off = sum_scales(G, s_out, alive)
+        integers = Integers(k.T.copy(), bias, 0, 0.0)
+        w, bias, theta = prune(alive, integers, fired)
+        tops = np.array([(1 << stream.bits) - 1 for stream in streams])
+        op = Add(
+            layer.name,
+            weight=w.T.copy(),
+            bias=bias,
+            input_bits=(streams[0].bits, streams[1].bits),
+            accumulator_bits=width(layer.name, w, bias, tops),
+            threshold=theta,
+            output_bits=layer.neuron.steps,
+            output_scale=np.where(alive, fired.output, 1.0),
+            threshold_bits=THRESHOLD_BITS,
+            source=self.source(names[0]),
+            other=names[1],
+        )
+        report = report_of(op, integers, fired, alive, off)
+        self.add(op, report, fired_stream(op, alive, pixels_of(layer)))
+
+    def plain(self, layer: SpikingLayer) -> None:
+        """Lower a layer without weights: the words keep their channels."""
+        name = layer.sources[0]
+        stream, source = replace(self.streams[name], pixels=pixels_of(layer)), self.source(name)
+        if isinstance(layer, SpikingMaxPool):
+            pool = layer.pool
+            op: Op = MaxPool2d(layer.name, pool.kernel_size, pool.stride, pool.padding, source)  # type: ignore[arg-type]
+        elif isinstance(layer, SpikingPad):
+            top = (1 << stream.bits) - 1
+            word = np.floor(reals(layer.value) / stream.scale + 0.5).clip(0, top)
+            word = np.where(stream.carried, word, 0).astype(np.uint8)
+            down, across = layer.padding
+            op = Pad2d(layer.name, word, (down, down, across, across), source)
+        else:
+            assert isinstance(layer, SpikingAvgPool)
+            op = AvgPool2d(
+                layer.name,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                source,
+                input_bits=stream.bits,
+                output_bits=layer.neuron.steps,
+                threshold=layer.threshold,
+                bias=layer.threshold // 2,
+            )
+            scale = stream.scale * layer.threshold / layer.taps
+            stream = replace(stream, scale=scale, bits=layer.neuron.steps)
+        self.add(op, None, stream)
 
 
 def lower(snn: nn.Module, weight_bits: int = 8) -> Network:
@@ -204,21 +296,16 @@ def lower(snn: nn.Module, weight_bits: int = 8) -> Network:
             f"lower takes the result of convert, not {type(snn).__name__}: call"
             " spikeloom.convert(model, calibration) first"
         )
-    ops: list[Op] = [Flatten("flatten")] if len(snn.sample_shape) > 1 else []
-    reports: list[LayerReport] = []
-    bits = snn.encode.bits
-    inputs = snn.spiking_layers[0].linear.in_features
-    a, carried = np.full(inputs, 1 / snn.encode.top), np.ones(inputs, dtype=bool)
+    lowering = _Lowering(snn, weight_bits)
     for layer in snn.spiking_layers:
-        folded = _fold_scales(layer, a, carried, bits, weight_bits)
-        if layer.neuron is None:
-            op, report = _readout(folded)
+        if isinstance(layer, SpikingLinear):
+            lowering.linear(layer)
+        elif isinstance(layer, SpikingConv2d):
+            if layer.neuron is not None:  # the others come with the one that adds their potentials
+                lowering.convolution(layer)
+        elif isinstance(layer, SpikingAdd):
+            lowering.sum(layer)
         else:
-            s_out = layer.neuron.threshold.detach().cpu().double().numpy()
-            s_out = np.broadcast_to(s_out, folded.bias.shape)
-            op, report, carried = _dense(folded, s_out, layer.neuron.steps)
-            a, bits = op.output_scale, op.output_bits
-        ops.append(op)
-        reports.append(report)
-    metadata = {"lowering": json.dumps([asdict(report) for report in reports])}
-    return Network(ops, snn.sample_shape, snn.encode.bits, metadata)
+            lowering.plain(layer)
+    metadata = {"lowering": json.dumps([asdict(report) for report in lowering.reports])}
+    return Network(lowering.ops, snn.sample_shape, snn.encode.bits, metadata)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spikeloom.conversion.layers import SpikingLayer
 from spikeloom.errors import InputError
-from spikeloom.neuron import SpikePack
 
-__all__ = ["EdgeReport", "InputWords", "Report", "SpikingLinear", "SpikingNetwork", "as_images"]
+__all__ = ["EdgeReport", "InputWords", "Report", "SpikingNetwork", "as_images"]
 
 
 def as_images(images: Tensor | NDArray) -> Tensor:
@@ -106,56 +106,17 @@ class Report(Sequence[EdgeReport]):
         return "\n".join(rows)
 
 
-class SpikingLinear(nn.Module):
-    """A Linear layer and the neurons that fire on it (none for the readout).
-
-    Buffers: ``alive`` (outputs,) bool, False for pruned channels; ``input_mean`` and
-    ``input_square`` (inputs,), mean and mean square of the real input in calibration, which
-    lowering weighs its rounding errors with.
-    """
-
-    alive: Tensor
-    input_mean: Tensor
-    input_square: Tensor
-
-    def __init__(
-        self,
-        name: str,
-        weight: Tensor,
-        bias: Tensor,
-        neuron: SpikePack | None,
-        alive: Tensor,
-        input_mean: Tensor,
-        input_square: Tensor,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        dtype = torch.get_default_dtype()
-        self.linear = nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
-        with torch.no_grad():
-            self.linear.weight.copy_(weight)
-            self.linear.bias.copy_(bias)
-        self.neuron = neuron
-        self.register_buffer("alive", alive)
-        self.register_buffer("input_mean", input_mean.double())
-        self.register_buffer("input_square", input_square.double())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs) -> (n, outputs): values of words, or logits."""
-        v = self.linear(x)
-        return v if self.neuron is None else self.neuron(v)
-
-
 class SpikingNetwork(nn.Module):
     """The spiking twin: input words, then layers of spikes, then logits. Made by ``convert``.
 
-    forward: images (n, *sample shape), uint8 or floats 0..1, to logits (n, classes).
+    forward: images (n, *sample shape), uint8 or floats 0..1, to logits (n, classes); samples of one
+    channel may come without that axis.
     Dropping the time axis is exact: at tau = 2 the T spikes of a neuron are the bits of one word.
     """
 
     def __init__(
         self,
-        layers: Sequence[SpikingLinear],
+        layers: Sequence[SpikingLayer],
         sample_shape: tuple[int, ...],
         input_bits: int,
         report: Report,
@@ -165,22 +126,32 @@ class SpikingNetwork(nn.Module):
         self.encode = InputWords(input_bits)
         self.layers = nn.ModuleList(layers)
         self._report = report
+        self._last_use = {
+            name: index for index, layer in enumerate(layers) for name in layer.sources
+        }
 
     @property
-    def spiking_layers(self) -> tuple[SpikingLinear, ...]:
+    def spiking_layers(self) -> tuple[SpikingLayer, ...]:
         """The layers, in order, with their type."""
-        return tuple(cast(SpikingLinear, layer) for layer in self.layers)
+        return tuple(cast(SpikingLayer, layer) for layer in self.layers)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes); InputError on a wrong shape, dtype or range."""
+        if self.sample_shape[:1] == (1,) and tuple(images.shape[1:]) == self.sample_shape[1:]:
+            images = images.unsqueeze(1)
         if tuple(images.shape[1:]) != self.sample_shape:
             raise InputError(
                 f"images have shape {tuple(images.shape)},"
                 f" the network takes (n, {', '.join(map(str, self.sample_shape))})"
             )
-        x = self.encode(images).flatten(1)
-        for layer in self.layers:
-            x = layer(x)
+        values = {"input": self.encode(images)}
+        x = values["input"]
+        for index, layer in enumerate(self.spiking_layers):
+            x = layer(*(values[name] for name in layer.sources))
+            values[layer.name] = x
+            for name in layer.sources:
+                if self._last_use[name] == index:
+                    values.pop(name, None)
         return x
 
     def report(self) -> Report:

@@ -72,7 +72,7 @@ class Device:
         self._samples = 0  # begun in this session
         self.info = self._identify(self._find(transport, baud))
         self.parameters = parse_structure(self.read_block("structure"), self.info)
-        self._link.logits = self.parameters.layers[-1].outputs
+        self._link.logits = self._classes
         self._raise_rate(baud)
 
     @classmethod
@@ -123,6 +123,10 @@ class Device:
         self._raise_rate(baud)
 
     # What it is
+
+    @property
+    def _classes(self) -> int:
+        return self.parameters.layers[-1].port_out.channels
 
     @property
     def _where(self) -> str:
@@ -228,7 +232,7 @@ class Device:
 
     def _begin_session(self) -> None:
         self.info = self._identify(self._link.identify())
-        self._link.logits = self.parameters.layers[-1].outputs
+        self._link.logits = self._classes
         self._samples = 0
 
     def _ensure_session(self) -> None:
@@ -322,17 +326,14 @@ class Device:
         """
         if self._network is None:
             raise DeviceError("no network is loaded: call load(network) first")
-        words = self._network.encode(images)
+        words = self.parameters.stream_words(self._network.encode(images))
         self._ensure_session()
-        layer = self.parameters.layers[0]
-        padded = np.zeros((len(words), layer.beats * layer.folding.scan), dtype=np.uint8)
-        padded[:, : words.shape[1]] = words
-        logits = np.empty((len(words), self.parameters.layers[-1].outputs), dtype=np.int64)
+        logits = np.empty((len(words), self._classes), dtype=np.int64)
         with (
             _progress_bar(progress, "samples", len(words)) as step,
             self._session_ends_on_error(),
         ):
-            self._stream(padded, logits, step)
+            self._stream(words, logits, step)
         return logits
 
     def _may_begin(self) -> bool:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spikeloom.errors import AccumulatorOverflowError, DeviceError, SpikeloomError
 from spikeloom.hardware import protocol, registers
-from spikeloom.hardware.parameters import NetworkParameters
+from spikeloom.hardware.parameters import (
+    AddParameters,
+    ConvParameters,
+    DenseParameters,
+    DepthwiseParameters,
+    LayerParameters,
+    NetworkParameters,
+    PadParameters,
+    PoolParameters,
+    SynapseParameters,
+)
+from spikeloom.hardware.structure import layer_parameters
+from spikeloom.ops import Conv2d, Dense, Readout, Synapses
 
 if TYPE_CHECKING:
     from spikeloom.network import Network
@@ -109,42 +122,116 @@ def parse_structure(words: Sequence[int], info: DeviceInfo) -> NetworkParameters
     return parameters
 
 
-def _describe(layers: Sequence) -> str:
-    """Sizes and widths in a few words, of ops or of parameters: ``784-128-10 T=8/4 W=8/8``."""
-    sizes = "-".join(str(n) for n in (layers[0].inputs, *(p.outputs for p in layers)))
-    steps = "/".join(str(p.input_bits) for p in layers)
-    widths = "/".join(str(p.weight_bits) for p in layers)
-    return f"{sizes} T={steps} W={widths}"
+def _size(layer: LayerParameters) -> str:
+    """A layer in a few characters, as ``Network.sizes`` writes it."""
+    if isinstance(layer, DenseParameters):
+        return str(layer.outputs)
+    if isinstance(layer, (ConvParameters, DepthwiseParameters)):
+        kernel = {layer.window.kernel_height, layer.window.kernel_width}
+        shape = "x".join(map(str, sorted(kernel, reverse=True)))
+        return f"{layer.outputs}{'dw' if layer.kind == 'depthwise' else 'c'}{shape}"
+    if isinstance(layer, PoolParameters):
+        return f"{'mp' if layer.rule == 'max' else 'ap'}{layer.window.kernel_height}"
+    return "pad2d" if isinstance(layer, PadParameters) else layer.kind
+
+
+def _describe(parameters: NetworkParameters) -> str:
+    """Sizes and widths in a few words: ``784-128-10 T=8/4 W=8/8``."""
+    first, port = parameters.layers[0], parameters.input_port
+    head = str(port.channels * port.pixels)
+    if not isinstance(first, DenseParameters):
+        frame: Any = getattr(first, "window", first)
+        flat = not hasattr(frame, "height")
+        size = (port.pixels,) if flat else (frame.height, frame.width)
+        head = "x".join(map(str, (port.channels, *size)))
+    sizes = "-".join([head, *(_size(p) for p in parameters.layers)])
+    return f"{sizes} {_widths([p for p in parameters.layers if isinstance(p, SynapseParameters)])}"
+
+
+def _widths(layers: Sequence[Any]) -> str:
+    """T of the words into, and bits of the weights of, layers or ops with weights."""
+    steps, widths = ("/".join(str(getattr(p, n)) for p in layers) for n in _WIDTHS)
+    return f"T={steps} W={widths}"
+
+
+_WIDTHS = ("input_bits", "weight_bits")
+
+#: fields of a layer that the bitstream may have wider than the network needs
+_WIDER = frozenset({"accumulator_bits", "threshold_bits", "skip_weight_bits"})
+
+
+def _difference(network: Network, parameters: NetworkParameters) -> str:
+    """Say in what the first layer that differs does; empty if the structures are the same."""
+    ops, layers = network.layers, parameters.layers
+    index = {op.name: k for k, op in enumerate(ops)} | {"input": -1}
+    for k, (op, p) in enumerate(zip(ops, layers, strict=False)):
+        where = f"layer {k} ({op.name!r})"
+        try:
+            wanted = layer_parameters(network, op, p.folding)
+        except ValueError as error:
+            return f"{where}: {error}"
+        if type(wanted) is not type(p):
+            return f"{where} is {wanted.kind}, on the board it is {p.kind}"
+        wider = _WIDER | ({"weight_bits"} if isinstance(p, AddParameters) else set())
+        for f in dataclasses.fields(p):
+            ours, theirs = getattr(wanted, f.name), getattr(p, f.name)
+            # accumulators and thresholds are checked by value; a skip has its weights, or none
+            fits = f.name in wider and bool(ours) == bool(theirs)
+            if ours != theirs and not fits:
+                return f"{where} has {_change(f.name, ours, theirs)} on the board"
+        sources = tuple(index[name] for name in network.layer_sources(op))
+        if sources != parameters.sources[k]:
+            theirs = parameters.sources[k]
+            return f"{where} takes what layers {sources} give, {theirs} on the board"
+    if len(ops) != len(layers):
+        return f"it has {len(ops)} layers, {len(layers)} on the board"
+    return ""
+
+
+def _change(name: str, ours: Any, theirs: Any) -> str:
+    """``outputs 16, 32``; of a geometry, the first number that differs."""
+    if dataclasses.is_dataclass(ours):
+        name, ours, theirs = next(
+            (f.name, getattr(ours, f.name), getattr(theirs, f.name))
+            for f in dataclasses.fields(ours)
+            if getattr(ours, f.name) != getattr(theirs, f.name)
+        )
+    return f"{name} {ours}, {theirs}"
 
 
 def check_network(network: Network, parameters: NetworkParameters, where: str = "") -> None:
     """Refuse a network that a bitstream was not built for, or that could overflow in it.
 
-    Raises DeviceError naming both structures, AccumulatorOverflowError naming the layer.
+    Raises DeviceError naming both structures and the first layer that differs,
+    AccumulatorOverflowError naming the layer.
     """
-    ops, layers = network.layers, parameters.layers
-    fits = len(ops) == len(layers) and all(
-        (op.inputs, op.outputs, op.input_bits, op.output_bits, op.weight_bits)
-        == (p.inputs, p.outputs, p.input_bits, p.output_bits, p.weight_bits)
-        for op, p in zip(ops, layers, strict=True)
-    )
-    if not fits:
+    difference = _difference(network, parameters)
+    if difference:
+        weighted = [op for op in network.layers if isinstance(op, (Dense, Readout, Conv2d))]
         raise DeviceError(
             f"this bitstream was not built for this network: the board{where} runs"
-            f" {_describe(layers)}, the network is {_describe(ops)}"
-            " (build a bitstream for it: spikeloom build NET --board ...)"
+            f" {_describe(parameters)}, the network is {network.sizes} {_widths(weighted)}:"
+            f" {difference} (build a bitstream for it: spikeloom build NET --board ...)"
         )
-    for op, p in zip(ops, layers, strict=True):
-        low, high = op.potential_bounds()
-        limit = 1 << (p.accumulator_bits - 1)
-        if int(low.min()) < -limit or int(high.max()) >= limit:
-            raise AccumulatorOverflowError(
-                f"layer {op.name!r}: v0 can reach {low.min()}..{high.max()}, the board's"
-                f" accumulator of {p.accumulator_bits} bits holds {-limit}..{limit - 1}:"
-                " build a bitstream for this network"
-            )
-        if op.threshold is not None and int(op.threshold.max()) >= 1 << p.threshold_bits:
-            raise DeviceError(
-                f"layer {op.name!r}: threshold {op.threshold.max()} exceeds the"
-                f" {p.threshold_bits} bits of the board: build a bitstream for this network"
-            )
+    for op, p in zip(network.layers, parameters.layers, strict=True):
+        if not isinstance(op, Synapses):
+            continue
+        _check_bounds(op, p)
+
+
+def _check_bounds(op: Synapses, p: Any) -> None:
+    """Refuse potentials, thresholds and weights of a skip that the gates cannot hold."""
+    low, high = op.potential_bounds()
+    limit = 1 << (p.accumulator_bits - 1)
+    if int(low.min()) < -limit or int(high.max()) >= limit:
+        raise AccumulatorOverflowError(
+            f"layer {op.name!r}: v0 can reach {low.min()}..{high.max()}, the board's"
+            f" accumulator of {p.accumulator_bits} bits holds {-limit}..{limit - 1}:"
+            " build a bitstream for this network"
+        )
+    threshold = getattr(op, "threshold", None)
+    if threshold is not None and int(threshold.max()) >= 1 << p.threshold_bits:
+        raise DeviceError(
+            f"layer {op.name!r}: threshold {threshold.max()} exceeds the"
+            f" {p.threshold_bits} bits of the board: build a bitstream for this network"
+        )

@@ -1,48 +1,19 @@
-"""The operations of an integer network, as plain data: numpy arrays, checked when built.
-
-A file reads and writes the same fields (see :mod:`spikeloom.network_file`).
-"""
+"""Fully connected operations: Flatten, Dense, Readout."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikeloom.errors import AccumulatorOverflowError
+from spikeloom.ops.checks import check_int, check_name, check_scale, integers, require
+from spikeloom.ops.edge import Edge
 
-__all__ = ["Dense", "Flatten", "Op", "Readout", "accumulator_width"]
-
-
-def _require(condition: object, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _check_int(where: str, name: str, value: object, low: int, high: int) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    _require(good, f"{where}: {name} must be an integer in {low}..{high}, not {value!r}")
-
-
-def _integers(
-    where: str, name: str, value: ArrayLike, shape: tuple[int, ...], low: int, high: int, dtype: Any
-) -> NDArray[Any]:
-    """Return a read-only copy as ``dtype``; ValueError on a wrong kind, shape or range."""
-    array = np.asarray(value)
-    _require(array.dtype.kind in "iu", f"{where}: {name} must be integers, not {array.dtype}")
-    _require(array.shape == shape, f"{where}: {name} has shape {array.shape}, expected {shape}")
-    if array.size:
-        least, most = int(array.min()), int(array.max())
-        _require(
-            low <= least and most <= high,
-            f"{where}: {name} holds {least}..{most}, allowed are {low}..{high}",
-        )
-    array = array.astype(dtype)
-    array.setflags(write=False)
-    return array
+__all__ = ["Dense", "Flatten", "Readout", "Synapses", "accumulator_width"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +21,48 @@ class Flatten:
     """Lay a sample of any shape out as one row, C order."""
 
     name: str
+    source: str = ""
     kind: ClassVar[str] = "flatten"
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the ops that feed this one; "" is the op before."""
+        return (self.source,)
+
+    def infer(self, edge: Edge) -> Edge:
+        """Return what leaves, given what enters."""
+        return Edge((edge.size,), edge.bits, edge.signed)
 
 
-def _check_name(name: object) -> None:
-    _require(isinstance(name, str) and name, f"an op needs a name, not {name!r}")
+class Synapses:
+    """What every op with a membrane potential shares: its name, its width and its bounds."""
+
+    name: str
+    accumulator_bits: int
+
+    def potential_bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Least and greatest v0 of every output channel over all possible inputs."""
+        raise NotImplementedError
+
+    def check_accumulator(self) -> None:
+        """Raise AccumulatorOverflowError, naming a neuron, if v0 could leave its width."""
+        low, high = self.potential_bounds()
+        limit = 1 << (self.accumulator_bits - 1)
+        bad = np.flatnonzero((low < -limit) | (high >= limit))
+        if bad.size:
+            n = int(bad[0])
+            raise AccumulatorOverflowError(
+                f"layer {self.name!r}, neuron {n} (one of {bad.size}): v0 can reach"
+                f" {low[n]}..{high[n]}, an accumulator of {self.accumulator_bits} bits holds"
+                f" {-limit}..{limit - 1}: use {accumulator_width(low, high)} bits or more"
+            )
 
 
 @dataclass(frozen=True, eq=False)
-class _Linear:
+class _Linear(Synapses):
     """What Dense and Readout share: v0 = weight @ p + bias, all integers."""
 
     name: str
@@ -70,25 +71,26 @@ class _Linear:
     input_bits: int
     weight_bits: int
     accumulator_bits: int
+    source: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         where = f"op {self.name!r}"
         for name, low, high in (
             ("input_bits", 1, 8),
             ("weight_bits", 2, 8),
             ("accumulator_bits", 2, 32),
         ):
-            _check_int(where, name, getattr(self, name), low, high)
+            check_int(where, name, getattr(self, name), low, high)
         top = (1 << (self.weight_bits - 1)) - 1
         shape = np.shape(self.weight)
-        _require(
+        require(
             len(shape) == 2 and min(shape) >= 1,
             f"{where}: weight has shape {shape}, expected (outputs, inputs)",
         )
-        weight = _integers(where, "weight", self.weight, shape, -top, top, np.int8)
+        weight = integers(where, "weight", self.weight, shape, -top, top, np.int8)
         a = 1 << (self.accumulator_bits - 1)
-        bias = _integers(where, "bias", self.bias, shape[:1], -a, a - 1, np.int64)
+        bias = integers(where, "bias", self.bias, shape[:1], -a, a - 1, np.int64)
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", bias)
 
@@ -110,18 +112,26 @@ class _Linear:
             self.bias + np.maximum(w, 0).sum(1) * top,
         )
 
-    def check_accumulator(self) -> None:
-        """Raise AccumulatorOverflowError, naming a neuron, if v0 could leave its width."""
-        low, high = self.potential_bounds()
-        limit = 1 << (self.accumulator_bits - 1)
-        bad = np.flatnonzero((low < -limit) | (high >= limit))
-        if bad.size:
-            n = int(bad[0])
-            raise AccumulatorOverflowError(
-                f"layer {self.name!r}, neuron {n} (one of {bad.size}): v0 can reach"
-                f" {low[n]}..{high[n]}, an accumulator of {self.accumulator_bits} bits holds"
-                f" {-limit}..{limit - 1}: use {accumulator_width(low, high)} bits or more"
-            )
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the ops that feed this one; "" is the op before."""
+        return (self.source,)
+
+    def infer(self, edge: Edge) -> Edge:
+        """Return what leaves, given what enters; ValueError when it does not fit."""
+        require(
+            len(edge.shape) == 1,
+            f"op {self.name!r} needs flat input, samples are {edge.shape}: add a Flatten",
+        )
+        require(
+            not edge.signed and (self.inputs, self.input_bits) == (edge.size, edge.bits),
+            f"op {self.name!r} takes {self.inputs} words of {self.input_bits} bits,"
+            f" it is given {edge.size} of {edge.bits}",
+        )
+        bits = getattr(self, "output_bits")  # noqa: B009 - a field of Dense, constant of Readout
+        if bits:
+            return Edge((self.outputs,), bits)
+        return Edge((self.outputs,), self.accumulator_bits, signed=True)
 
 
 def accumulator_width(low: ArrayLike, high: ArrayLike) -> int:
@@ -151,21 +161,11 @@ class Dense(_Linear):
     def __post_init__(self) -> None:
         super().__post_init__()
         where, shape = f"op {self.name!r}", (self.outputs,)
-        _check_int(where, "output_bits", self.output_bits, 1, 8)
-        _check_int(where, "threshold_bits", self.threshold_bits, 1, 16)
+        check_int(where, "output_bits", self.output_bits, 1, 8)
+        check_int(where, "threshold_bits", self.threshold_bits, 1, 16)
         top = (1 << self.threshold_bits) - 1
-        threshold = _integers(where, "threshold", self.threshold, shape, 1, top, np.int64)
-        scale = np.asarray(self.output_scale)
-        _require(
-            scale.dtype.kind == "f" and scale.shape == shape,
-            f"{where}: output_scale is {scale.dtype} {scale.shape}, expected floats {shape}",
-        )
-        scale = scale.astype(np.float64)
-        _require(
-            bool(np.isfinite(scale).all() and (scale > 0).all()),
-            f"{where}: output_scale must be finite and above 0",
-        )
-        scale.setflags(write=False)
+        threshold = integers(where, "threshold", self.threshold, shape, 1, top, np.int64)
+        scale = check_scale(where, self.output_scale, shape)
         object.__setattr__(self, "threshold", threshold)
         object.__setattr__(self, "output_scale", scale)
 
@@ -186,12 +186,8 @@ class Readout(_Linear):
     def __post_init__(self) -> None:
         super().__post_init__()
         good = isinstance(self.logit_scale, (int, float)) and math.isfinite(self.logit_scale)
-        _require(
+        require(
             good and self.logit_scale > 0,
             f"op {self.name!r}: logit_scale must be finite and above 0, not {self.logit_scale!r}",
         )
         object.__setattr__(self, "logit_scale", float(self.logit_scale))
-
-
-#: Any operation of a network.
-Op = Flatten | Dense | Readout

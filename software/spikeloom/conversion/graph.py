@@ -1,0 +1,155 @@
+"""A folded model: nodes that each become one operation of the integer network, in order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from spikeloom.conversion.operations import Pair
+
+__all__ = [
+    "Added",
+    "Graph",
+    "Node",
+    "Padded",
+    "Pooled",
+    "Shape",
+    "Synaptic",
+    "forward",
+    "pad",
+    "per_channel",
+]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One node. sources: names of the nodes that feed it, "input" for the input.
+
+    shape: of what leaves, (channels, height, width) or (features,).
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Synaptic(Node):
+    """relu(weight * x + bias + skip_scale q), or without relu; float64.
+
+    weight: (outputs, inputs), or (outputs, inputs / groups, height, width) of a convolution.
+    Without fires it is the readout, or a convolution whose potentials are another's skip.
+    skip_scale: (outputs,) of the words q of a second source; ones where those are potentials.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    fires: bool
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    groups: int = 1
+    skip_scale: Tensor | None = None
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution."""
+        return self.weight.ndim == 4
+
+    def weighted(self, x: Tensor, weight: Tensor) -> Tensor:
+        """``weight * x`` alone, in the dtype of x; samples on the first axis."""
+        if not self.convolves:
+            return x.flatten(1) @ weight.T
+        return functional.conv2d(x, weight, None, self.stride, self.padding, 1, self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Padded(Node):
+    """A frame of ``value`` (channels,) around the sample, in the units of its source."""
+
+    value: Tensor
+    padding: Pair
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled(Node):
+    """Greatest or mean of windows. average: which."""
+
+    average: bool
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Pool floats (n, channels, height, width)."""
+        if self.average:
+            return functional.avg_pool2d(x, self.kernel, self.stride, self.padding)
+        return functional.max_pool2d(x, self.kernel, self.stride, self.padding)
+
+    @property
+    def taps(self) -> int:
+        """Pixels of a window."""
+        return math.prod(self.kernel)
+
+
+@dataclass(frozen=True, eq=False)
+class Added(Node):
+    """relu(scale[0] q + scale[1] r + bias) of two sources of one shape; scale (2, channels)."""
+
+    scale: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in an order in which each follows its sources; the last one gives the logits."""
+
+    nodes: tuple[Node, ...]
+    input_shape: Shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of inputs (n, *input_shape), float64: the model itself, folded."""
+        values: dict[str, Tensor] = {"input": x.double()}
+        out = values["input"]
+        for node in self.nodes:
+            given = [values[name] for name in node.sources]
+            out = values[node.name] = forward(node, given)
+        return out
+
+
+def per_channel(value: Tensor, like: Tensor) -> Tensor:
+    """Shape (channels,) to broadcast against (n, channels, ...)."""
+    return value.view(-1, *[1] * (like.ndim - 2))
+
+
+def forward(node: Node, given: list[Tensor]) -> Tensor:
+    """What the original model computes at a node, in the dtype of what it is given."""
+    x = given[0]
+    if isinstance(node, Synaptic):
+        y = node.weighted(x, node.weight.to(x.dtype))
+        y = y + per_channel(node.bias.to(x.dtype), y)
+        if node.skip_scale is not None:
+            y = y + given[1] * per_channel(node.skip_scale.to(x.dtype), y)
+        return y.clamp(min=0) if node.fires else y
+    if isinstance(node, Padded):
+        return pad(x, node.value, node.padding)
+    if isinstance(node, Pooled):
+        return node(x)
+    assert isinstance(node, Added)
+    if len(node.shape) == 1:
+        x, other = (g.flatten(1) for g in given)
+    else:
+        x, other = given
+    a, b = (per_channel(s.to(x.dtype), x) for s in node.scale)
+    return (a * x + b * other + per_channel(node.bias.to(x.dtype), x)).clamp(min=0)
+
+
+def pad(x: Tensor, value: Tensor, padding: Pair) -> Tensor:
+    """Frame (n, channels, height, width) with values (channels,)."""
+    v = per_channel(value.to(x.dtype), x)
+    down, across = padding
+    return functional.pad(x - v, (across, across, down, down)) + v

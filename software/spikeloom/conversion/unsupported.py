@@ -1,0 +1,39 @@
+"""What to do instead of an operation that has no spiking form."""
+
+from __future__ import annotations
+
+__all__ = ["DEFAULT_ADVICE", "UnsupportedError", "advice"]
+
+#: What to do about layers people are likely to have. Matched by class name.
+_ADVICE = {
+    "Softmax": "drop it: the largest logit is the same without it",
+    "LogSoftmax": "drop it: the largest logit is the same without it",
+    "Sigmoid": "drop it after the last layer; between layers train with nn.ReLU",
+    "ReLU6": "train with nn.ReLU",
+    "GELU": "train with nn.ReLU",
+    "SiLU": "train with nn.ReLU",
+    "Tanh": "train with nn.ReLU",
+    "LeakyReLU": "train with nn.ReLU",
+    "ELU": "train with nn.ReLU",
+    "LayerNorm": "use nn.BatchNorm1d or nn.BatchNorm2d, which fold into the weights",
+    "GroupNorm": "use nn.BatchNorm2d, which folds into the weights",
+    "Conv1d": "use nn.Conv2d with kernels (k, 1) on samples (channels, time, 1)",
+    "ConvTranspose2d": "use nn.Conv2d",
+    "AdaptiveMaxPool2d": "use nn.MaxPool2d",
+}
+DEFAULT_ADVICE = (
+    "supported are Linear, Conv2d, ReLU, BatchNorm, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d,"
+    " Flatten, a + b, Dropout, Identity, Sequential and spikeloom.conversion.Normalise in front"
+)
+
+
+class UnsupportedError(Exception):
+    """A reason, and what to do."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}; {advice}")
+
+
+def advice(kind: str) -> str:
+    """What to do about a layer, by the name of its class."""
+    return _ADVICE.get(kind, DEFAULT_ADVICE)
