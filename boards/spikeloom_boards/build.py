@@ -245,5 +245,5 @@ def _report(
         seconds=0.0,
         bitstream=flow.bitstream,
         tools={name: f"{tool.version} ({tool.origin})" for name, tool in tools.items()},
-        layers=[dataclasses.asdict(layer) for layer in parameters.layers],
+        layers=[{"kind": layer.kind, **dataclasses.asdict(layer)} for layer in parameters.layers],
     )

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["BuildReport"]
+__all__ = ["BuildReport", "layer_line"]
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,40 @@ class BuildReport:
             f"Fmax   {self.fmax_hz / 1e6:8.3f} MHz  ({self.margin:.2f} x clock, seed {self.seed})",
             "",
         ]
-        lines += [_layer_line(index, layer) for index, layer in enumerate(self.layers)]
+        lines += [layer_line(index, layer) for index, layer in enumerate(self.layers)]
         lines += ["", f"built in {self.seconds:.0f} s with"]
         lines += [f"  {name} {version}" for name, version in self.tools.items()]
         return "\n".join(lines) + "\n"
 
 
-def _layer_line(index: int, layer: dict[str, Any]) -> str:
-    fold = layer["folding"]
-    kind = "fires" if layer["output_bits"] else "readout"
+def layer_line(index: int, layer: dict[str, Any]) -> str:
+    """Say what a layer is and how it is folded; ``layer`` is its parameters, with ``kind``."""
+    fold, parts = layer["folding"], []
+    if "inputs" in layer:
+        parts.append(f"{layer['inputs']} x {layer['outputs']}")
+    elif "channels" in layer and "outputs" in layer:
+        parts.append(f"{layer['channels']} > {layer['outputs']} channels")
+    else:
+        parts.append(f"{layer.get('channels', layer.get('outputs'))} channels")
+    window = layer.get("window")
+    if window is not None:
+        kernel = f"{window['kernel_height']}x{window['kernel_width']}"
+        parts.append(f"{kernel} windows of {window['height']}x{window['width']} pixels")
+    names = {
+        "input_bits": "T",
+        "bits": "T",
+        "weight_bits": "W",
+        "accumulator_bits": "A",
+    }
+    parts += [f"{short}={layer[name]}" for name, short in names.items() if layer.get(name)]
+    if "output_bits" in layer and layer["kind"] != "pool":
+        last = "readout" if layer["kind"] == "dense" else "potentials"
+        parts.append("fires" if layer["output_bits"] else last)
+    line = f"layer {index}: {layer['kind']}, {', '.join(parts)}; {fold['lanes']} lanes"
+    if "weight_bits" not in layer or layer["kind"] == "add":
+        return line
+    units = f", {fold['units']} units" if fold["units"] > 1 else ""
     return (
-        f"layer {index}: {layer['inputs']} x {layer['outputs']}, T={layer['input_bits']},"
-        f" W={layer['weight_bits']}, A={layer['accumulator_bits']}, {kind};"
-        f" {fold['lanes']} lanes, {fold['slices']} slices, {fold['fire_lanes']} fire lanes,"
+        f"{line}, {fold['slices']} slices{units}, {fold['fire_lanes']} fire lanes,"
         f" {fold['multiplier']}, {fold['weight_memory']}"
     )

@@ -108,7 +108,16 @@ def _cycles(axis: Any, record: TraceRecord, layers: Sequence[LayerRecord]) -> No
         title += f": {record.interval:,.0f}"
     axis.set_title(title, fontsize=9, color=INK, loc="left")
     handles = [axis.barh(0, 0, color=colour, label=text) for colour, text in STATES.values()]
-    axis.legend(handles=handles, fontsize=7, frameon=False, loc="lower right")
+    axis.legend(
+        handles=handles,
+        fontsize=7,
+        frameon=False,
+        loc="lower right",
+        bbox_to_anchor=(1.02, 0.99),
+        ncols=3,
+        columnspacing=1.0,
+        handlelength=1.0,
+    )
     axis.grid(axis="x", color=GRID, lw=0.8)
     axis.set_axisbelow(True)
     _bare(axis)
