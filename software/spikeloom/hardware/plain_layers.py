@@ -75,7 +75,22 @@ class PoolParameters:
 
 
 class _Pixelwise:
-    """Layers that look at one pixel at a time."""
+    """Layers that look at one pixel at a time, ``lanes`` words a transfer, and fire."""
+
+    pixels: int
+    channels: int
+    output_bits: int
+    folding: Folding
+
+    @property
+    def drain_rows(self) -> int:
+        """Rows of each memory, transfers of a pixel."""
+        return ceil_div(self.channels, self.folding.lanes)
+
+    @property
+    def port_out(self) -> Port:
+        """The stream that leaves."""
+        return Port(self.pixels, self.channels, self.output_bits, lanes=self.folding.lanes)
 
     def needs(self, position: int) -> int:
         """Input pixels that must have come before output pixel ``position`` can leave."""
@@ -107,19 +122,9 @@ class FireParameters(_Pixelwise):
         )
 
     @property
-    def drain_rows(self) -> int:
-        """Rows of the threshold memory, transfers of a pixel."""
-        return ceil_div(self.channels, self.folding.lanes)
-
-    @property
     def ports_in(self) -> tuple[Port, ...]:
         """The stream that enters."""
         return (Port(self.pixels, self.channels, self.accumulator_bits, True, self.folding.lanes),)
-
-    @property
-    def port_out(self) -> Port:
-        """The stream that leaves."""
-        return Port(self.pixels, self.channels, self.output_bits, lanes=self.folding.lanes)
 
 
 @dataclass(frozen=True)
@@ -157,11 +162,6 @@ class AddParameters(_Pixelwise):
         )
 
     @property
-    def drain_rows(self) -> int:
-        """Rows of the memories, transfers of a pixel."""
-        return ceil_div(self.channels, self.folding.lanes)
-
-    @property
     def ports_in(self) -> tuple[Port, ...]:
         """The two streams that enter."""
         lanes = self.folding.lanes
@@ -169,11 +169,6 @@ class AddParameters(_Pixelwise):
             Port(self.pixels, self.channels, self.input_bits, lanes=lanes),
             Port(self.pixels, self.channels, self.other_bits, lanes=lanes),
         )
-
-    @property
-    def port_out(self) -> Port:
-        """The stream that leaves."""
-        return Port(self.pixels, self.channels, self.output_bits, lanes=self.folding.lanes)
 
 
 @dataclass(frozen=True)
