@@ -84,7 +84,8 @@ def test_a_network_that_forks_documents_its_layers_and_buffers():
         assert re.search(rf"Layer {k}: [^:]* > {size}", top)
     for buffer in parameters.buffers:
         skip = "the skip of " if buffer.slot else ""
-        line = f"A buffer of {buffer.depth} transfers stands before {skip}layer {buffer.layer}"
+        depth = parameters.depths[buffer.layer, buffer.slot]
+        line = f"A buffer of {depth} transfers stands before {skip}layer {buffer.layer}"
         assert line in top
     join = next(k for k, feeds in enumerate(parameters.sources) if len(feeds) > 1)
     a, b = parameters.sources[join]

@@ -1,4 +1,4 @@
-"""Layers and networks that the cost model is fitted to and checked against, and how to measure."""
+"""Single layers after synthesis: what the starting weights of the cost model come from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from spikeloom_boards.flow import FLOWS
 from spikeloom_boards.netlist import memory_hints
 from spikeloom_boards.toolchain import find_tool
 
-__all__ = ["sample_layers", "synthesise_layer"]
+__all__ = ["registers", "sample_layers", "synthesise_layer", "tables"]
 
 _SYNTH = {
     "ecp5": "synth_ecp5 -nodsp -top top -json top.json",
