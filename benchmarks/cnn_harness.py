@@ -4,7 +4,7 @@ lenet and scnn5 on Fashion-MNIST's 10,000 test images, resnet8 on 1,000 of them 
 of CIFAR), imu-cnn on the windows of its test subjects; on a board's folding.
 
 Usage: python benchmarks/cnn_harness.py [--board ulx3s-85f] [--nets scnn5 ...] [--images N]
-       [--plans FOLDER] [--data FOLDER] [--jobs 2]
+       [--data FOLDER] [--jobs 2]
 Prints a table and writes build/bench/cnn_harness.json; exit code 1 when a value differs.
 """
 
@@ -23,20 +23,16 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from spikeloom.data import Images, as_rgb32, idx_folder, motion_windows
-from spikeloom.errors import BuildError, SpikeloomError
-from spikeloom.hardware.parameters import NetworkParameters
-from spikeloom.network import Network
+from spikeloom.errors import SpikeloomError
 from spikeloom.shipped import open_network
 from spikeloom.study.trace_table import layer_table
 from spikeloom_boards.board import Board
-from spikeloom_boards.plan_file import read_plan
 from spikeloom_boards.registry import board
 from spikeloom_sim.harness import CoreHarness
 from spikeloom_sim.trace import run_trace
 
 #: The bar: images of each network; 0 means all that there are.
 BARS = {"lenet": 10_000, "scnn5": 10_000, "resnet8": 1_000, "imu-cnn": 0}
-PLANS = Path("boards", "spikeloom_boards", "plans")
 
 
 def data_of(name: str, folder: str) -> Images:
@@ -47,27 +43,12 @@ def data_of(name: str, folder: str) -> Images:
     return as_rgb32(images) if name == "resnet8" else images
 
 
-def folded(network: Network, chosen: Board, plans: Path) -> tuple[NetworkParameters, str]:
-    """Return the structure that a plan in a folder gives a network on a board, else the planner.
-
-    And where it comes from.
-    """
-    for path in sorted(plans.glob("*.toml")):
-        plan = read_plan(path)
-        if plan.board == chosen.name:
-            try:
-                return plan.parameters(network), path.name
-            except BuildError:
-                continue  # of another network
-    return network.parameters(chosen.fold(network)), "planner"
-
-
 def measure(name: str, chosen: Board, given: argparse.Namespace, screen: Console) -> dict[str, Any]:
     """Run one network."""
     network, data = open_network(name), data_of(name, given.data)
     wanted = given.images or BARS[name] or len(data.test_images)
     images, labels = data.test_images[:wanted], data.test_labels[:wanted]
-    parameters, source = folded(network, chosen, given.plans)
+    parameters = network.parameters(chosen.fold(network))
     start = time.monotonic()
     harness = CoreHarness(parameters, name=f"core-{name}")
     built = time.monotonic() - start
@@ -84,7 +65,7 @@ def measure(name: str, chosen: Board, given: argparse.Namespace, screen: Console
             progress=lambda done: status.update(f"{name}: {done:,} of {len(words):,} images"),
         )
     seconds = time.monotonic() - start
-    screen.print(layer_table(record, f"{name} on {data.name}, as on {chosen.title} ({source})"))
+    screen.print(layer_table(record, f"{name} on {data.name}, as on {chosen.title}"))
     screen.print(f"{name}: {record.verdict()}", highlight=False, soft_wrap=True)
     spikes = sum(int(layer.steps.sum()) for layer in record.layers[1:])
     golden = network.run(images).argmax(1)
@@ -92,7 +73,6 @@ def measure(name: str, chosen: Board, given: argparse.Namespace, screen: Console
         "network": name,
         "data": data.name,
         "board": chosen.name,
-        "plan": source,
         "images": len(images),
         "enough": len(images) >= (BARS[name] or len(data.test_images)),
         "compared": record.compared,
@@ -128,7 +108,6 @@ def main() -> int:
     parser.add_argument("--board", default="ulx3s-85f", help="whose folding the core has")
     parser.add_argument("--nets", nargs="+", default=list(BARS), choices=list(BARS))
     parser.add_argument("--images", type=int, default=0, help="fewer: a short run")
-    parser.add_argument("--plans", type=Path, default=PLANS, help="folder of plans (.toml)")
     parser.add_argument("--data", default="data/fashion-mnist", help="folder of Fashion-MNIST")
     parser.add_argument("--jobs", type=int, default=2, help="simulations at once")
     parser.add_argument("--batch", type=int, default=0, help="images of one simulation")
@@ -139,7 +118,7 @@ def main() -> int:
     rows = [measure(name, chosen, given, screen) for name in given.nets]
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     columns = {
-        "network": "network", "data": "data", "plan": "folding", "images": "images",
+        "network": "network", "data": "data", "images": "images",
         "compared": "values\ncompared", "differing": "differ", "accuracy": "accuracy",
         "cycles_per_image": "cycles\nan image", "us_per_image": "us\nan image",
         "latency_cycles": "latency\ncycles", "spikes_per_image": "spikes\nan image",

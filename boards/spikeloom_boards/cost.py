@@ -306,10 +306,11 @@ def link_memories(network: NetworkParameters) -> Iterator[Ram]:
     constants = BY_NAME["structure"].address + len(network.to_words())
     if constants > LOGIC_ROM:
         yield Ram(constants, 32, rom=True)
+    depths = network.depths
     for buffer in network.buffers:
         source = network.port_of(buffer.source)
         bits = source.lanes * source.bits + 2
-        depth = network.depths[buffer.layer, buffer.slot]
+        depth = depths[buffer.layer, buffer.slot]
         if depth > SMALL:
             yield Ram(depth, bits)
         elif depth > 1:

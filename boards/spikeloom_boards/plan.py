@@ -138,10 +138,10 @@ class Plan:
             parameters = network.parameters(self.foldings)
         except ValueError as error:
             raise BuildError(f"the plan does not fit the network: {error}") from error
-        if f"{parameters.build_id:016x}" != self.build_id:
+        if (found := f"{parameters.build_id:016x}") != self.build_id:
             raise BuildError(
                 "the plan is for a network of another structure, or for other gateware:"
-                " plan it again"
+                f" plan it again (after a change of foldings by hand, set build_id to {found})"
             )
         return parameters
 

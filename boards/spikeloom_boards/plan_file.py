@@ -26,7 +26,8 @@ __all__ = ["planned", "read_plan", "to_toml", "write_plan"]
 FORMAT = 1
 _HEAD = """\
 # How a network is laid onto a board: spikeloom build NETWORK --plan THIS
-# Foldings may be changed by hand; cycles and costs are what the planner expected.
+# Foldings may be changed by hand: build_id is then that of the new structure, which the refusal of
+# the old one says. Cycles and costs are what the planner expected.
 """
 
 

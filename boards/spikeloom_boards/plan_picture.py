@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom.errors import ToolError
+from spikeloom.study.drawing import FAINT, GRID, INK, note
 
 from spikeloom_boards.board import Board
 from spikeloom_boards.plan import LayerPlan, Plan
 
 __all__ = ["draw_plan"]
 
-INK, GRID, FAINT = "#1d2433", "#e3e7ee", "#c9d1de"
 SLOW, CYCLES = "#d55e00", "#0072b2"
 MEMORY, CELLS, LUTS = "#009e73", "#cc79a7", "#6b5b95"
 
@@ -86,10 +86,10 @@ def _cycles(axis: Any, plan: Plan) -> None:
         axis.barh(row, layer.worst, height=0.62, color=FAINT, zorder=2)
         colour = SLOW if layer is slowest else CYCLES
         axis.barh(row, layer.cycles, height=0.62, color=colour, zorder=3)
-        _note(axis, f"{layer.cycles:,.0f}", max(layer.cycles, layer.worst), row)
+        note(axis, f"{layer.cycles:,.0f}", max(layer.cycles, layer.worst), row)
     axis.axvline(plan.interval, color=SLOW, lw=1.0, ls="--", zorder=4)
     row = len(plan.layers) + 1
-    _note(
+    note(
         axis,
         f"{plan.interval:,.0f} an image, {plan.worst_interval:,.0f} at worst",
         plan.interval,
@@ -97,21 +97,6 @@ def _cycles(axis: Any, plan: Plan) -> None:
     )
     axis.set_xlim(0, 1.16 * max(max(layer.worst for layer in plan.layers), plan.interval))
     axis.set_title("cycles an image (grey: worst data)", fontsize=9, color=INK, loc="left")
-
-
-def _note(axis: Any, text: str, x: float, row: int) -> None:
-    """A number to the right of a bar, over whatever line goes through it."""
-    axis.annotate(
-        text,
-        (x, row),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        color=INK,
-        zorder=6,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-    )
 
 
 def _resource(axis: Any, name: str, amounts: Sequence[int], limit: int, colour: str) -> None:
@@ -124,7 +109,7 @@ def _resource(axis: Any, name: str, amounts: Sequence[int], limit: int, colour: 
     axis.barh(last, total, height=0.62, color=colour if total <= limit else SLOW, zorder=3)
     for row, amount in enumerate(amounts):
         if amount:
-            _note(axis, f"{amount:,}", amount, row)
+            note(axis, f"{amount:,}", amount, row)
     axis.set_xlim(0, 1.18 * max(limit, total))
     title = f"{name}: {total:,} of {limit:,}"
     axis.set_title(title, fontsize=9, color=INK if total <= limit else SLOW, loc="left")

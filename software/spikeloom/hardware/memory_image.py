@@ -113,14 +113,10 @@ def _slices(weight: np.ndarray, layer: SynapseParameters) -> np.ndarray:
     fold = layer.folding
     if isinstance(layer, DepthwiseParameters):
         return weight.reshape(layer.outputs, layer.window.taps, 1)
-    if isinstance(layer, DenseParameters):
-        # C order of (channels, pixels) in the network, pixel by pixel in the stream
-        cube = weight.reshape(layer.outputs, layer.channels, layer.pixels).transpose(0, 2, 1)
-        transfers = layer.ports_in[0].transfers_per_pixel
-    else:
-        assert isinstance(layer, ConvParameters)
-        cube = weight.reshape(layer.outputs, layer.channels, -1).transpose(0, 2, 1)
-        transfers = layer.ports_in[0].transfers_per_pixel
+    assert isinstance(layer, (DenseParameters, ConvParameters))
+    # C order of (channels, pixels) or (channels, taps) in the network, channels last in memory
+    cube = weight.reshape(layer.outputs, layer.channels, -1).transpose(0, 2, 1)
+    transfers = layer.ports_in[0].transfers_per_pixel
     padded = np.zeros((*cube.shape[:2], transfers * fold.scan), dtype=np.int64)
     padded[..., : cube.shape[2]] = cube
     return padded.reshape(layer.outputs, -1, fold.slices)

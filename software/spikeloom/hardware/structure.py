@@ -17,17 +17,23 @@ from spikeloom.hardware.parameters import (
     PadParameters,
     PoolParameters,
 )
-from spikeloom.ops import Add, AvgPool2d, Conv2d, Dense, Edge, Fire, MaxPool2d, Pad2d, Readout
+from spikeloom.ops import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Dense,
+    Edge,
+    Fire,
+    MaxPool2d,
+    Pad2d,
+    Readout,
+    accumulator_width,
+)
 
 if TYPE_CHECKING:
     from spikeloom.network import Layer, Network
 
-__all__ = ["layer_parameters", "network_parameters", "signed_width"]
-
-
-def signed_width(low: int, high: int) -> int:
-    """Bits of the narrowest two's complement integer that holds low..high."""
-    return max((-low - 1).bit_length() if low < 0 else 0, max(high, 0).bit_length()) + 1
+__all__ = ["layer_parameters", "network_parameters"]
 
 
 def network_parameters(network: Network, foldings: Sequence[Folding]) -> NetworkParameters:
@@ -98,7 +104,7 @@ def layer_parameters(network: Network, op: Layer, folding: Folding) -> LayerPara
             pixels,
             channels,
             *op.input_bits,
-            weight_bits=signed_width(int(op.weight.min()), int(op.weight.max())),
+            weight_bits=accumulator_width(op.weight, op.weight),
             accumulator_bits=op.accumulator_bits,
             output_bits=op.output_bits,
             threshold_bits=op.threshold_bits,
@@ -138,6 +144,6 @@ def _convolution(op: Conv2d, edge: Edge, folding: Folding) -> ConvParameters | D
         channels=op.inputs,
         skip_bits=op.skip_bits,
         skip_signed=op.skip_signed,
-        skip_weight_bits=0 if k is None else signed_width(int(k.min()), int(k.max())),
+        skip_weight_bits=0 if k is None else accumulator_width(k, k),
         **common,
     )

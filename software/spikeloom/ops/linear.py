@@ -128,9 +128,10 @@ class _Linear(Synapses):
             f"op {self.name!r} takes {self.inputs} words of {self.input_bits} bits,"
             f" it is given {edge.size} of {edge.bits}",
         )
-        bits = getattr(self, "output_bits")  # noqa: B009 - a field of Dense, constant of Readout
-        if bits:
-            return Edge((self.outputs,), bits)
+        return self._output()
+
+    def _output(self) -> Edge:
+        """What leaves: potentials, unless the layer fires."""
         return Edge((self.outputs,), self.accumulator_bits, signed=True)
 
 
@@ -168,6 +169,9 @@ class Dense(_Linear):
         scale = check_scale(where, self.output_scale, shape)
         object.__setattr__(self, "threshold", threshold)
         object.__setattr__(self, "output_scale", scale)
+
+    def _output(self) -> Edge:
+        return Edge((self.outputs,), self.output_bits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,11 @@ import numpy as np
 
 from spikeloom.errors import ToolError
 from spikeloom.study.compare import Comparison, Entry
+from spikeloom.study.drawing import GRID, INK
 
 __all__ = ["draw_comparison"]
 
-INK, GRID, SIGNAL = "#1d2433", "#e3e7ee", "#8a93a5"
+SIGNAL = "#8a93a5"
 ON, OFF = "#e4572e", "#2e6fb7"
 #: Told apart by people with any colour vision (after Okabe & Ito), and by marker.
 COLOURS = (

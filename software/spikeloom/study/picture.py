@@ -9,12 +9,12 @@ import numpy as np
 
 from spikeloom.errors import ToolError
 from spikeloom.ops import Conv2d, Dense
+from spikeloom.study.drawing import INK
 
 if TYPE_CHECKING:
     from spikeloom.golden import Trace
     from spikeloom.network import Network
 
-INK = "#1d2433"
 SPIKE = "#e4572e"
 QUIET = "#eef0f4"
 COOL = "#2e6fb7"

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikeloom.errors import ToolError
+from spikeloom.study.drawing import FAINT, GRID, INK, note
 
 if TYPE_CHECKING:
     from spikeloom.study.trace_table import BufferRecord, LayerRecord, TraceRecord
 
 __all__ = ["draw_trace"]
 
-INK, GRID, FAINT = "#1d2433", "#e3e7ee", "#c9d1de"
 LEVEL, WRONG = "#009e73", "#d55e00"
 #: what a layer does, and its colour and name
 STATES = {
     "busy": ("#0072b2", "busy"),
     "held": ("#cc79a7", "held up by what follows"),
-    "starved": ("#e3e7ee", "waits for input"),
+    "starved": (GRID, "waits for input"),
 }
 COLUMNS = 6  # maps beside each other
 
@@ -152,8 +152,8 @@ def _levels(axis: Any, buffers: Sequence[BufferRecord]) -> None:
     for row, buffer in enumerate(buffers):
         axis.barh(row, buffer.depth, height=0.62, color=FAINT, zorder=2)
         axis.barh(row, buffer.most, height=0.62, color=LEVEL, zorder=3)
-        note = f"{buffer.most:,} of {buffer.depth:,}; stalled {buffer.stalled:,} cycles"
-        _note(axis, note, buffer.depth, row)
+        text = f"{buffer.most:,} of {buffer.depth:,}; stalled {buffer.stalled:,} cycles"
+        note(axis, text, buffer.depth, row)
     axis.set_yticks(range(len(buffers)), [f"{b.source} > {b.layer}" for b in buffers])
     axis.set_ylim(len(buffers) - 0.5, -0.5)
     axis.set_xlim(0, 1.25 * most)
@@ -163,20 +163,6 @@ def _levels(axis: Any, buffers: Sequence[BufferRecord]) -> None:
     axis.grid(axis="x", color=GRID, lw=0.8)
     axis.set_axisbelow(True)
     _bare(axis)
-
-
-def _note(axis: Any, text: str, x: float, row: int) -> None:
-    axis.annotate(
-        text,
-        (x, row),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        color=INK,
-        zorder=6,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-    )
 
 
 def _bare(axis: Any, spines: Sequence[str] = ("bottom",)) -> None:
