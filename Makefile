@@ -49,7 +49,8 @@ demo: setup
 	@$(BIN)/spikeloom demo
 
 test: setup-dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@# a crashed worker ends the run: replaced, its file would start again until the deadline
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 sim: setup-dev
 	@$(BIN)/python -m spikeloom_sim.simulate $(if $(CORE),--core $(CORE)) $(if $(WAVES),--waves) --seed $(SEED)
