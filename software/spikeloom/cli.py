@@ -215,7 +215,9 @@ def build(
 @app.command()
 def run(
     net: NetArgument,
-    data: Annotated[str, typer.Argument(help=".npy (n, ...) uint8, .npz (x, y), or 'mnist'")],
+    data: Annotated[
+        str, typer.Argument(help=".npy (n, ...) uint8, .npz (x, y), IDX folder, mnist, motion")
+    ],
     device: Annotated[
         str, typer.Option("--device", "-d", help="'sim', a port, sim://DIR or serial://PORT")
     ] = "sim",

@@ -1,4 +1,4 @@
-"""What a user names on the command line: samples (.npy, .npz, IDX folder, `mnist`), models."""
+"""What a user names on the command line: samples (.npy, .npz, IDX folder, `mnist` ...), models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeloom.data import idx_folder, mnist_5k
+from spikeloom.data import as_rgb32, idx_folder, mnist_5k, motion_windows
 from spikeloom.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,21 +18,32 @@ if TYPE_CHECKING:
 
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
 
-_FORMS = "a .npy array, a .npz with x (and y), a folder of IDX files, or 'mnist'"
+_FORMS = (
+    "a .npy array, a .npz with x (and y), a folder of IDX files, 'mnist' or 'motion'; a folder or"
+    " mnist with :rgb32 behind it is put into the shape of CIFAR"
+)
+_RGB32 = ":rgb32"
 
 
 def load_samples(name: str, *, train: bool = False) -> Samples:
     """Return samples uint8 (n, ...) and their labels (n,), or None where there are none.
 
+    name: ``mnist`` (digits), ``motion`` (windows of a smartwatch's movements), a folder or a file;
+    ``mnist:rgb32`` and ``FOLDER:rgb32`` are the images as (3, 32, 32).
     train: of a data set with a split, the training part (for calibration) instead of the test part.
     Raises InputError when the name leads to no samples.
     """
-    if name == "mnist":
+    plain = name.removesuffix(_RGB32)
+    if name == "motion":
+        images = motion_windows()
+    elif plain == "mnist":
         images = mnist_5k()
-    elif Path(name).is_dir():
-        images = idx_folder(name)
+    elif Path(plain).is_dir():
+        images = idx_folder(plain)
     else:
         return _load_file(Path(name))
+    if plain != name:
+        images = as_rgb32(images)
     if train:
         return images.train_images, images.train_labels
     return images.test_images, images.test_labels

@@ -46,6 +46,19 @@ def test_mnist_splits_do_not_overlap():
     assert not {image.tobytes() for image in train} & {image.tobytes() for image in test}
 
 
+def test_data_sets_in_the_shapes_of_the_shipped_networks():
+    digits, labels = load_samples("mnist")
+    colour, same = load_samples("mnist:rgb32")
+    assert colour.shape == (1000, 3, 32, 32)
+    assert np.array_equal(colour[:, 1, 2:30, 2:30], digits)
+    assert np.array_equal(labels, same)
+    moves, kinds = load_samples("motion")
+    assert moves.shape[1:] == (6, 128, 1)
+    assert len(np.unique(kinds)) == 7
+    with pytest.raises(InputError, match="no data at motion:rgb32: give .* 'motion'"):
+        load_samples("motion:rgb32")
+
+
 def test_bad_samples(tmp_path):
     with pytest.raises(InputError, match="no data at .*give a .npy array"):
         load_samples(str(tmp_path / "none.npy"))
