@@ -60,6 +60,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="T: spikes of a hidden neuron; default: 4, or 6")
     parser.add_argument("--weight-bits", type=int, default=8)
     parser.add_argument("--images", type=int, default=500, help="training images to calibrate on")
+    parser.add_argument(
+        "--reconstruct", action="store_true", help="fit the weights to those images (few bits)"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order: the same bits every time
     steps = arguments.steps or STEPS.get(arguments.net, 4)
@@ -69,7 +72,11 @@ def main() -> int:
         start = time.monotonic()
         calibration = spread(data.train_images, arguments.images)
         snn = sl.convert(model, calibration, steps=steps)
-        network = sl.lower(snn, weight_bits=arguments.weight_bits)
+        network = sl.lower(
+            snn,
+            weight_bits=arguments.weight_bits,
+            reconstruct=calibration if arguments.reconstruct else None,
+        )
         seconds = time.monotonic() - start
         network.metadata["trained on"] = data.name
         arguments.out.mkdir(parents=True, exist_ok=True)

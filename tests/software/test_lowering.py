@@ -7,7 +7,7 @@ import pytest
 import spikeloom as sl
 import torch
 from spikeloom.conversion import Normalise, lowering_report
-from spikeloom.conversion.scales import best_scale as _best_scale
+from spikeloom.conversion.rounding import best_scale as _best_scale
 from spikeloom.errors import InputError, UnsupportedModelError
 from torch import nn
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeloom.conversion.layers import SpikingConv2d
-from spikeloom.conversion.scales import Fired, Folded, Integers, best_scale
+from spikeloom.conversion.scales import Fired, Folded, Integers
 from spikeloom.errors import UnsupportedModelError
 from spikeloom.fixed import round_half_even
 from spikeloom.ops import Add, Conv2d, Dense, Readout, accumulator_width
@@ -104,9 +104,7 @@ def conv_op(
 
 def readout(f: Folded, source: str) -> tuple[Readout, LayerReport]:
     """Lower the last layer: one scale for all classes, or the integer argmax would be wrong."""
-    n = len(f.bias)
-    flat = best_scale(f.V.reshape(1, -1), np.tile(f.importance, n), f.top)
-    S = np.full(n, float(flat[0]))
+    S = f.common_scale()
     integers = f.integers(S)
     bias = round_half_even(integers.bias / S)
     op = Readout(

@@ -73,9 +73,13 @@ class SpikingLinear(_Weighted):
             self.linear.weight.copy_(weight)
             self.linear.bias.copy_(bias)
 
+    def potentials(self, x: Tensor) -> Tensor:
+        """(n, ...) -> (n, outputs): what fires."""
+        return self.linear(x.flatten(1))
+
     def forward(self, x: Tensor) -> Tensor:
         """(n, ...) -> (n, outputs): values of words, or logits."""
-        v = self.linear(x.flatten(1))
+        v = self.potentials(x)
         return v if self.neuron is None else self.neuron(v)
 
 
@@ -115,11 +119,16 @@ class SpikingConv2d(_Weighted):
         scale = None if skip_scale is None else skip_scale.to(self.conv.weight.dtype)
         self.register_buffer("skip_scale", scale)
 
-    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h, w): values of words, or potentials."""
+    def potentials(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """(n, inputs, h, w) -> (n, outputs, h, w): what fires."""
         v = self.conv(x)
         if self.skip_scale is not None and skip is not None:
             v = v + skip * per_channel(self.skip_scale, v)
+        return v
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """(n, inputs, h, w) -> (n, outputs, h, w): values of words, or potentials."""
+        v = self.potentials(x, skip)
         return v if self.neuron is None else self.neuron(v)
 
 

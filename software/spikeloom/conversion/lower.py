@@ -13,7 +13,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from spikeloom.conversion.integers import LayerReport, conv_op, prune, readout, report_of, width
 from spikeloom.conversion.layers import (
@@ -25,12 +26,12 @@ from spikeloom.conversion.layers import (
     SpikingMaxPool,
     SpikingPad,
 )
+from spikeloom.conversion.reconstruct import Less, Samples
+from spikeloom.conversion.rounding import Array, best_scale
 from spikeloom.conversion.scales import (
     THRESHOLD_BITS,
-    Array,
     Folded,
     Integers,
-    best_scale,
     fired_scales,
     plain_scale,
     skip_scales,
@@ -54,8 +55,8 @@ def lowering_report(network: Network) -> tuple[LayerReport, ...]:
 class _Lowering:
     """Ops, reports and streams of a network that is being lowered."""
 
-    def __init__(self, snn: SpikingNetwork, weight_bits: int) -> None:
-        self.weight_bits = weight_bits
+    def __init__(self, snn: SpikingNetwork, weight_bits: int, samples: Samples | None) -> None:
+        self.weight_bits, self.samples = weight_bits, samples
         self.ops: list[Op] = []
         self.reports: list[LayerReport] = []
         self.layers = {layer.name: layer for layer in snn.spiking_layers}
@@ -86,12 +87,14 @@ class _Lowering:
             taken = {*self.layers, *(op.name for op in self.ops), INPUT}
             names = ("flatten", *(f"flatten_{k}" for k in range(2, len(taken) + 3)))
             free = next(n for n in names if n not in taken)
-            self.ops.append(Flatten(free, self.source(name)))
+            self.add(Flatten(free, self.source(name)), None, None)
             self.flattened[name] = free
         return stream.flattened(), self.flattened[name]
 
     def add(self, op: Op, report: LayerReport | None, stream: Stream | None) -> None:
         self.ops.append(op)
+        if self.samples is not None:
+            self.samples.ran(op)
         if report is not None:
             self.reports.append(report)
         if stream is not None:
@@ -122,9 +125,15 @@ class _Lowering:
             self.weight_bits,
         )
 
+    def fitted(
+        self, layer: SpikingLinear | SpikingConv2d, folded: Folded, name: str, less: Less = ()
+    ) -> Folded:
+        """Fit the weights to the words of a source, if there are samples."""
+        return folded if self.samples is None else self.samples.fit(layer, folded, name, less)
+
     def linear(self, layer: SpikingLinear) -> None:
         stream, name = self.flat(layer.sources[0])
-        folded = self.fold(layer, stream)
+        folded = self.fitted(layer, self.fold(layer, stream), name)
         if layer.neuron is None:
             self.add(*readout(folded, self.source(name)), None)
             return
@@ -151,11 +160,13 @@ class _Lowering:
     def convolution(self, layer: SpikingConv2d) -> None:
         """Lower a convolution that fires, and before it the one whose potentials it adds."""
         assert layer.neuron is not None
-        folded = self.fold(layer, self.streams[layer.sources[0]])
+        name = layer.sources[0]
+        folded = self.fold(layer, self.streams[name])
         s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
         skip: dict[str, Any] = {}
         alive, off, other = folded.alive & (folded.live | (folded.bias > 0)), 0.0, None
         if len(layer.sources) == 1:
+            folded = self.fitted(layer, folded, name)
             S0 = plain_scale(folded.best_scale(), s_out, folded.live)
             fired = fired_scales(S0, s_out, alive)
         elif layer.sources[1] in self.streams:
@@ -163,6 +174,8 @@ class _Lowering:
             assert layer.skip_scale is not None
             G = np.where(q.carried & folded.alive, q.scale * reals(layer.skip_scale), 0.0)
             alive = folded.alive & (folded.live | (G != 0) | (folded.bias > 0))
+            less = [(self.samples.words[layer.sources[1]], G)] if self.samples else []
+            folded = self.fitted(layer, folded, name, less)
             fired, k, off = skip_scales(folded, G, s_out, alive)
             skip = {"skip": layer.sources[1], "skip_bits": q.bits}
             skip["skip_weight"] = np.where(alive, k, 0)
@@ -171,6 +184,7 @@ class _Lowering:
             assert isinstance(other, SpikingConv2d)
             side = self.fold(other, self.streams[other.sources[0]])
             side = replace(side, V=np.where(folded.alive[:, None], side.V, 0.0))
+            side = self.fitted(other, side, other.sources[0])
             alive = folded.alive & (folded.live | side.live | (folded.bias > 0))
             both = [np.broadcast_to(f.importance, f.V.shape) for f in (folded, side)]
             rows = np.concatenate([folded.V, side.V], 1)
@@ -178,7 +192,12 @@ class _Lowering:
             S0 = plain_scale(S0, s_out, np.abs(rows).max(1) > 0)
             fired = fired_scales(S0, s_out, alive)
             lost = self.potentials(other, side, fired.S)
-            folded = replace(folded, bias=folded.bias + lost)
+            if self.samples is None:
+                folded = replace(folded, bias=folded.bias + lost)
+            else:  # the bias of the other comes with what is missing
+                folded = self.fitted(
+                    layer, folded, name, [(self.samples.words[other.name], fired.S)]
+                )
             bits = self.ops[-1].accumulator_bits  # type: ignore[union-attr]
             skip = {"skip": other.name, "skip_bits": bits, "skip_signed": True}
         integers = folded.integers(fired.S)
@@ -188,7 +207,7 @@ class _Lowering:
             w,
             bias,
             folded,
-            source=self.source(layer.sources[0]),
+            source=self.source(name),
             threshold=theta,
             output_bits=layer.neuron.steps,
             output_scale=np.where(alive, fired.output, 1.0),
@@ -280,14 +299,19 @@ class _Lowering:
         self.add(op, None, stream)
 
 
-def lower(snn: nn.Module, weight_bits: int = 8) -> Network:
+def lower(
+    snn: nn.Module, weight_bits: int = 8, *, reconstruct: Tensor | NDArray | None = None
+) -> Network:
     """Turn the result of ``convert`` into an integer network.
 
     weight_bits: W, 2..8; weights lie within +-(2^(W-1) - 1). What was clipped, raised and pruned is
     in the network's metadata: :func:`lowering_report`.
+    reconstruct: some hundred training images (n, *sample shape), no labels. The weights of each
+    layer are fitted to what really reaches them, and rounded so that the potentials, not the
+    weights, err least (:mod:`spikeloom.conversion.reconstruct`); for few bits.
 
     Raises ValueError on another W, UnsupportedModelError for a module that ``convert`` did not
-    make, or one whose potentials would need more than 32 bits.
+    make, or one whose potentials would need more than 32 bits, InputError on wrong images.
     """
     if not (isinstance(weight_bits, int) and 2 <= weight_bits <= 8):
         raise ValueError(f"weight_bits must be an integer in 2..8, not {weight_bits!r}")
@@ -296,7 +320,8 @@ def lower(snn: nn.Module, weight_bits: int = 8) -> Network:
             f"lower takes the result of convert, not {type(snn).__name__}: call"
             " spikeloom.convert(model, calibration) first"
         )
-    lowering = _Lowering(snn, weight_bits)
+    samples = None if reconstruct is None else Samples(snn, reconstruct)
+    lowering = _Lowering(snn, weight_bits, samples)
     for layer in snn.spiking_layers:
         if isinstance(layer, SpikingLinear):
             lowering.linear(layer)
@@ -307,5 +332,7 @@ def lower(snn: nn.Module, weight_bits: int = 8) -> Network:
             lowering.sum(layer)
         else:
             lowering.plain(layer)
+        if samples is not None:
+            samples.passed(layer)
     metadata = {"lowering": json.dumps([asdict(report) for report in lowering.reports])}
     return Network(lowering.ops, snn.sample_shape, snn.encode.bits, metadata)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeloom.conversion.rounding import Array, Moments, best_scale, round_rows, row_error
 from spikeloom.fixed import round_half_even
 
 __all__ = [
@@ -14,7 +15,6 @@ __all__ = [
     "THRESHOLD_BITS",
     "Folded",
     "Integers",
-    "best_scale",
     "fired_scales",
     "skip_scales",
     "sum_scales",
@@ -27,34 +27,8 @@ THRESHOLD_BITS = 16
 _MOST_THRESHOLD = (1 << THRESHOLD_BITS) - 1
 #: Greatest weight of a skip or an Add.
 _MOST_SKIP = (1 << 15) - 1
-#: Clips tried for a weight row, as shares of its greatest magnitude.
-_CLIPS = np.linspace(0.3, 1.0, 71)
 #: A channel without weights gets a threshold of this many LSB per LSB of its words.
 _PLAIN_THRESHOLD = 256
-
-Array = NDArray[np.float64]
-
-
-def best_scale(V: Array, importance: Array, top: int) -> Array:
-    """Scale of each row of V (rows, inputs) whose rounded, clipped codes err least.
-
-    importance: (inputs,) or (rows, inputs), weight of the squared errors.
-    """
-    peak = np.abs(V).max(1)
-    peak = np.where(peak > 0, peak, 1.0)
-    best, least = peak / top, np.full(len(V), np.inf)
-    for clip in _CLIPS:
-        scale = clip * peak / top
-        error = row_error(V, importance, scale, top)
-        best = np.where(error <= least, scale, best)  # on equality the wider clip
-        least = np.minimum(error, least)
-    return best
-
-
-def row_error(V: Array, importance: Array, scale: Array, top: int) -> Array:
-    """Weighted squared error of each row rounded to codes of its scale."""
-    codes = np.clip(np.rint(V / scale[:, None]), -top, top)
-    return ((V - scale[:, None] * codes) ** 2 * importance).sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +48,8 @@ class Integers:
 class Folded:
     """A layer with its input scales folded in: v = V @ p + bias, in real units.
 
-    V: (outputs, fan-in). mean, square: of the input words, (fan-in,) or like V.
+    V: (outputs, fan-in). mean, square: of the input words, (fan-in,) or like V. moments: of the
+    words, where rounding is to make up for itself.
     """
 
     name: str
@@ -85,6 +60,7 @@ class Folded:
     square: Array
     input_bits: int
     weight_bits: int
+    moments: Moments | None = None
 
     @property
     def top(self) -> int:
@@ -103,17 +79,26 @@ class Folded:
 
     def best_scale(self) -> Array:
         """Scale of each row that errs least."""
-        return best_scale(self.V, self.importance, self.top)
+        return best_scale(self.V, self.importance, self.top, self.moments)
+
+    def common_scale(self) -> Array:
+        """One scale for all rows, which errs least; (outputs,)."""
+        importance = np.broadcast_to(self.importance, self.V.shape)
+        return best_scale(self.V, importance, self.top, self.moments, common=True)
+
+    def row_error(self, S: Array) -> Array:
+        """Squared error of each row rounded in steps S (outputs,)."""
+        return row_error(self.V, self.importance, S, self.top, self.moments)
 
     def integers(self, S: Array) -> Integers:
         """Round to integers of scale S (outputs,)."""
-        exact = round_half_even(self.V / S[:, None])
-        w = np.clip(exact, -self.top, self.top)
+        w = round_rows(self.V, S, self.top, self.moments).astype(np.int64)
         lost = self.V - S[:, None] * w
         norm = float((self.V**2).mean())
         error = float((lost**2).mean() / norm) ** 0.5 if norm else 0.0
         shift = lost @ self.mean if self.mean.ndim == 1 else (lost * self.mean).sum(1)
-        return Integers(w, self.bias + shift, int((exact != w).sum()), error)
+        clipped = np.abs(np.rint(self.V / S[:, None])) > self.top
+        return Integers(w, self.bias + shift, int(clipped.sum()), error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +161,7 @@ def skip_scales(
     for rounding in (np.floor, np.ceil):
         candidate = rounding(wanted).clip(1, _MOST_SKIP)
         S = np.where(exact, size / candidate, S0)
-        error = row_error(f.V, f.importance, S, f.top)
+        error = f.row_error(S)
         better = exact & (error < least)
         best, k = np.where(better, S, best), np.where(better, candidate, k).astype(np.int64)
         least = np.where(better, error, least)
