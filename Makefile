@@ -85,10 +85,11 @@ bench: setup-dev data
 	@$(BIN)/python benchmarks/dataset_harness.py
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/spikeloom build scnn5 --board ulx3s-85f
+	@$(BIN)/spikeloom build scnn5-w4 --board ulx3s-85f
 	@$(BIN)/python benchmarks/firefly.py
 	@$(BIN)/python benchmarks/layer_bits.py
 	@$(BIN)/python benchmarks/cnn_harness.py
-	@$(BIN)/python benchmarks/plan.py
+	@$(BIN)/python benchmarks/plan.py --write
 	@$(BIN)/python benchmarks/encoders.py
 	@$(BIN)/python benchmarks/encoder_fit.py
 	@$(BIN)/python benchmarks/encoder_bits.py
