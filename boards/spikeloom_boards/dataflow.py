@@ -24,7 +24,7 @@ from spikeloom.hardware.parameters import (
 
 from spikeloom_boards.activity import Activity
 from spikeloom_boards.dataflow_layers import dense, plain
-from spikeloom_boards.dataflow_links import Link, Process, fifo, fork, lanes
+from spikeloom_boards.dataflow_links import Link, Process, fifo, fork, lanes, run, sink
 from spikeloom_boards.dataflow_windows import conv, depthwise, pool
 
 __all__ = ["Timing", "layer_interval", "simulate"]
@@ -107,21 +107,14 @@ def simulate(network: NetworkParameters, activity: Activity) -> Timing:
     """
     wiring = _Wiring(network, activity)
     transfers = network.input_port.transfers
-    source, sink = wiring.source, wiring.sink
+    source, end = wiring.source, wiring.sink
     source.put.extend([0] * (transfers * activity.samples))
-    drain = _sink(sink)
-    running = [*wiring.processes, drain]
     results = activity.samples * network.layers[-1].port_out.transfers
-    while len(sink.taken) < results:
-        before = _progress(wiring.links)
-        running = [process for process in running if _step(process)]
-        if _progress(wiring.links) == before:
-            raise SpikeloomError(
-                "the network stands still: a buffer between its layers is too small"
-            )
+    if not run([*wiring.processes, sink(end)], end.taken, results):
+        raise SpikeloomError("the network stands still: a buffer between its layers is too small")
     per_result = network.layers[-1].port_out.transfers
     starts = np.array(source.taken[::transfers])
-    ends = np.array(sink.taken[per_result - 1 :: per_result])
+    ends = np.array(end.taken[per_result - 1 :: per_result])
     return Timing(starts, ends)
 
 
@@ -130,10 +123,9 @@ def layer_interval(layer: LayerParameters, spikes: NDArray[np.uint8] | None, sam
     ins, o = [Link() for _ in layer.ports_in], Link()
     for link, port in zip(ins, layer.ports_in, strict=True):
         link.put.extend([0] * (samples * port.transfers))
-    running = [*layer_processes(layer, spikes, ins, o, samples), _sink(o)]
     per_result = layer.port_out.transfers
-    while len(o.taken) < samples * per_result:
-        running = [process for process in running if _step(process)]
+    processes = layer_processes(layer, spikes, ins, o, samples)
+    run([*processes, sink(o)], o.taken, samples * per_result)
     ends = o.taken[per_result - 1 :: per_result]
     return (ends[-1] - ends[0]) / (samples - 1)
 
@@ -156,28 +148,4 @@ def layer_processes(
         return depthwise(layer, ins[0], o, samples)
     if isinstance(layer, PoolParameters):
         return pool(layer, ins[0], o, samples)
-    return [plain(layer, ins, o, samples)]
-
-
-def _sink(link: Link) -> Process:
-    """Take every result at once."""
-    while True:
-        index = len(link.taken)
-        while len(link.put) <= index:
-            yield
-        before = link.taken[-1] + 1 if link.taken else 0
-        link.taken.append(max(before, link.put[index]))
-
-
-def _step(process: Process) -> bool:
-    """Let a process go on; whether it is not done."""
-    try:
-        next(process)
-    except StopIteration:
-        return False
-    return True
-
-
-def _progress(links: Sequence[Link]) -> int:
-    """How much is known: it grows while anything moves."""
-    return sum(len(link.put) + len(link.taken) for link in links)
+    return plain(layer, ins, o, samples)

@@ -14,7 +14,7 @@ from spikeloom.hardware.parameters import (
 )
 
 from spikeloom_boards.cycle_model import add_latency, pass_rows, skew, slice_events
-from spikeloom_boards.dataflow_links import Link, Process, known
+from spikeloom_boards.dataflow_links import Link, Process, known, pipeline, pipelines
 
 __all__ = ["dense", "plain"]
 
@@ -27,38 +27,37 @@ def plain(
     ins: Sequence[Link],
     o: Link,
     samples: int,
-) -> Process:
-    """Fire, add or pad: a pipeline that stands still while its output waits."""
-    late, room = _pipeline(layer)
-    starts = _inside(layer) if isinstance(layer, PadParameters) else None
-    now, used = -1, 0
-    for _ in range(samples):
-        for k in range(layer.port_out.transfers):
-            now += 1
-            index = len(o.put)
-            takes = starts is None or starts[k]
-            if takes or k == 0:
-                for link in ins:
-                    yield from known(link.put, used)
-                    now = max(now, link.put[used])
-            if index >= room:
-                yield from known(o.taken, index - room)
-                now = max(now, o.taken[index - room])
-            if takes:
-                for link in ins:
-                    link.taken.append(now)
-                used += 1
-            o.put.append(now + late)
-
-
-def _pipeline(layer: FireParameters | AddParameters | PadParameters) -> tuple[int, int]:
-    """Cycles of latency, and transfers that fit."""
+) -> list[Process]:
+    """Fire, add or pad: pipelines behind what is taken together."""
+    joined = Link()
     if isinstance(layer, PadParameters):
-        return 1, 2
-    late = layer.output_bits
+        starts = np.tile(_inside(layer), samples).tolist()
+        starts_sample = [k == 0 for k in range(layer.port_out.transfers)] * samples
+        return [
+            _join(ins, joined, starts, starts_sample),
+            *pipelines(joined, o, 1),
+        ]
+    depths = [layer.output_bits]
     if isinstance(layer, AddParameters):
-        late += add_latency(layer)
-    return late, late + 1
+        depths.insert(0, add_latency(layer))
+    takes = [True] * (samples * layer.port_out.transfers)
+    return [_join(ins, joined, takes, takes), *pipelines(joined, o, *depths)]
+
+
+def _join(ins: Sequence[Link], o: Link, takes: Sequence[bool], waits: Sequence[bool]) -> Process:
+    """Transfers of all inputs, taken together; only where ``takes``, waited for where ``waits``."""
+    used = 0
+    for take, wait in zip(takes, waits, strict=True):
+        offered = 0
+        for link in ins if take or wait else ():
+            yield from known(link.put, used)
+            offered = max(offered, link.put[used])
+        o.put.append(offered)
+        yield from known(o.taken, len(o.put) - 1)
+        if take:
+            for link in ins:
+                link.taken.append(o.taken[-1])
+            used += 1
 
 
 def _inside(layer: PadParameters) -> NDArray[np.bool_]:
@@ -74,7 +73,7 @@ def dense(layer: DenseParameters, spikes: NDArray[np.uint8], i: Link, o: Link) -
     events = slice_events(spikes, fold.slices, fold.form).sum(1).max(-1).tolist()
     rows, late = pass_rows(layer), skew(layer)
     serial = fold.form == "serial"
-    behind = 1 + layer.output_bits
+    drain, biased = Link(), Link()
     tokens: list[int] = []  # of the last pass of every sample
 
     def take() -> Process:
@@ -99,13 +98,12 @@ def dense(layer: DenseParameters, spikes: NDArray[np.uint8], i: Link, o: Link) -
                 token = max(start if k == 0 else 0, token + 1) + count
                 token = max(token, done + 1)
                 for r in range(transfers):
-                    leaves = max(token + late + r, done + 1)
-                    index = len(o.put)
-                    if index >= behind + 1:
-                        yield from known(o.taken, index - behind - 1)
-                        leaves = max(leaves, o.taken[index - behind - 1])
-                    done = leaves
-                    o.put.append(leaves + behind)
+                    drain.put.append(max(token + late + r, done + 1))
+                    yield from known(drain.taken, len(drain.put) - 1)
+                    done = drain.taken[-1]
             tokens.append(token)
 
-    return [take(), replay()]
+    if not layer.output_bits:  # a readout gives what the bias was added to
+        return [take(), replay(), *pipeline(drain, o, 1)]
+    behind = pipeline(drain, biased, 1)
+    return [take(), replay(), *behind, *pipelines(biased, o, layer.output_bits)]

@@ -7,14 +7,29 @@ other, so the order in which processes run does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import itertools
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from spikeloom.hardware.parameters import Port
 
-__all__ = ["Link", "Process", "fifo", "fork", "known", "lanes"]
+__all__ = [
+    "Link",
+    "Process",
+    "fifo",
+    "fork",
+    "known",
+    "lanes",
+    "pipeline",
+    "pipelines",
+    "run",
+    "sink",
+    "skid",
+]
 
-Process = Generator[None, None, None]
+#: What a process waits for: an entry of a list of cycles.
+Wait = tuple[list[int], int]
+Process = Generator[Wait, None, None]
 
 
 @dataclass
@@ -27,8 +42,106 @@ class Link:
 
 def known(times: list[int], index: int) -> Process:
     """Wait until entry ``index`` of ``times`` is there."""
-    while len(times) <= index:
-        yield
+    if len(times) <= index:
+        yield times, index
+
+
+def run(processes: Iterable[Process], times: list[int], count: int) -> bool:
+    """Let processes go on until ``times`` has ``count`` entries; False if they stand still."""
+    waiting: list[tuple[Process, list[int], int]] = []
+
+    def step(process: Process) -> None:
+        wait = next(process, None)
+        if wait is not None:
+            waiting.append((process, *wait))
+
+    for process in processes:
+        step(process)
+    while len(times) < count:
+        before, moved = list(waiting), False
+        waiting.clear()
+        for entry in before:
+            process, awaited, index = entry
+            if len(awaited) > index:
+                step(process)
+                moved = True
+            else:
+                waiting.append(entry)
+        if not moved:
+            return False
+    return True
+
+
+def sink(link: Link) -> Process:
+    """Take every transfer at once."""
+    while True:
+        index = len(link.taken)
+        yield from known(link.put, index)
+        before = link.taken[-1] + 1 if link.taken else 0
+        link.taken.append(max(before, link.put[index]))
+
+
+def pipeline(i: Link, o: Link, depth: int, keeps: Iterable[bool] | None = None) -> list[Process]:
+    """Registers that move together, unless the last one holds a transfer that is not taken.
+
+    keeps: for each transfer, whether it gets to the end; those that do not leave a gap.
+    """
+    leaves: list[int] = []  # number of the move with which each leaves
+
+    def take() -> Process:
+        move = -1
+        stalled, resumed, seen = 0, 0, 0  # the last departure: its move, its cycle, how many before
+        for kept in itertools.repeat(True) if keeps is None else keeps:
+            index = len(i.taken)
+            yield from known(i.put, index)
+            move += 1
+            while True:
+                # without further stalls, taken with this move
+                wanted = move + max(0, i.put[index] - (resumed + move - stalled))
+                if seen == len(leaves) or leaves[seen] > wanted:
+                    break
+                yield from known(o.taken, seen)
+                stalled, resumed = leaves[seen], o.taken[seen]
+                seen, move = seen + 1, max(move, stalled)
+            move = wanted
+            i.taken.append(resumed + move - stalled)
+            if kept:
+                leaves.append(move + depth)
+
+    def give() -> Process:
+        before = now = 0
+        while True:
+            index = len(o.put)
+            yield from known(leaves, index)
+            if index:
+                yield from known(o.taken, index - 1)
+                before, now = leaves[index - 1], o.taken[index - 1]
+            o.put.append(now + leaves[index] - before)
+
+    return [take(), give()]
+
+
+def skid(i: Link, o: Link) -> Process:
+    """Two places without latency: what waits is kept."""
+    while True:
+        index = len(i.taken)
+        yield from known(i.put, index)
+        now = i.put[index]
+        if index:
+            yield from known(o.taken, index - 1)
+            now = max(now, o.taken[index - 1] + 1)
+        i.taken.append(now)
+        o.put.append(now)
+
+
+def pipelines(i: Link, o: Link, *depths: int) -> list[Process]:
+    """Pipelines one behind the other, and a skid buffer."""
+    processes: list[Process] = []
+    for depth in depths:
+        behind = Link()
+        processes += pipeline(i, behind, depth)
+        i = behind
+    return [*processes, skid(i, o)]
 
 
 def lanes(a: Port, b: Port, i: Link, o: Link, samples: int) -> Process:

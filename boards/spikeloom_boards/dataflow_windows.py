@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from spikeloom.hardware.parameters import (
     ConvParameters,
     DepthwiseParameters,
     PoolParameters,
-    Port,
     Window,
 )
 from spikeloom_hdl.neuron.multiply import multiply_latency
@@ -24,14 +25,14 @@ from spikeloom_boards.cycle_model import (
     transfer_cycles,
     window_events,
 )
-from spikeloom_boards.dataflow_links import Link, Process, known
+from spikeloom_boards.dataflow_links import Link, Process, known, pipeline, pipelines
 
 __all__ = ["conv", "depthwise", "pool"]
 
 #: cycles from the last word of a pixel to the first event of the window that waited for it
 SCANNER_LATENCY = 13
-#: cycles from a token to the first transfer behind the queue, beyond the skew
-QUEUE_LATENCY = 3
+#: cycles from a token to the first transfer in the queue, beyond the skew
+QUEUE_LATENCY = 1
 
 
 class _Rows:
@@ -61,8 +62,7 @@ def conv(
     units = fold.units
     complete: list[int] = []  # cycle in which each pixel is there
     ends: list[list[int]] = [[] for _ in range(units)]  # of every row of windows
-    ready: list[list[int]] = [[] for _ in range(units)]  # of every transfer, behind the queue
-    left: list[list[int]] = [[] for _ in range(units)]  # when it left the queue
+    queued, out = [Link() for _ in range(units)], [Link() for _ in range(units)]
 
     def write() -> Process:
         ring, done, room = _Rows(w, samples), 0, 0
@@ -85,8 +85,7 @@ def conv(
         step, late, depth = w.stride_x * units, skew(layer) + QUEUE_LATENCY, queue_depth(layer)
         token, loaded, reserved = -1, -1, 0
         spaced = -1
-        out = ready[unit]
-        gone = left[unit]
+        queue = queued[unit]
         serial = fold.form == "serial"
         for y, line in enumerate(events.tolist()):
             sample, row = divmod(y, w.out_height)
@@ -100,38 +99,49 @@ def conv(
                     token = max(token, spaced)
                     reserved += transfers
                     if reserved > depth:
-                        yield from known(gone, reserved - depth - 1)
-                        token = max(token, gone[reserved - depth - 1] + 2)
+                        yield from known(queue.taken, reserved - depth - 1)
+                        token = max(token, queue.taken[reserved - depth - 1] + 2)
                     spaced = token + spacing(layer, transfers)
-                    out.extend(range(token + late, token + late + transfers))
+                    queue.put.extend(range(token + late, token + late + transfers))
             ends[unit].append(token)
 
-    def collect() -> Process:
-        late = 1 + layer.output_bits + _skip_latency(layer)
-        room = late + 1
-        count = layer.drain_rows
-        now, at = -1, [0] * units
+    def collect(o: Link) -> Process:
+        at = [0] * units
         for _ in range(samples * w.out_height):
             for x in range(w.out_width):
                 unit = x % units
-                source, gone = ready[unit], left[unit]
-                for _ in range(count):
-                    index = at[unit]
+                for _ in range(layer.drain_rows):
+                    yield from known(out[unit].put, at[unit])
+                    o.put.append(out[unit].put[at[unit]])
+                    yield from known(o.taken, len(o.put) - 1)
+                    out[unit].taken.append(o.taken[-1])
                     at[unit] += 1
-                    yield from known(source, index)
-                    now = max(now + 1, source[index])
-                    position = len(o.put)
-                    if skip is not None:
-                        yield from known(skip.put, position)
-                        now = max(now, skip.put[position] - 1)
-                        skip.taken.append(now + 1)
-                    if position >= room:
-                        yield from known(o.taken, position - room)
-                        now = max(now, o.taken[position - room])
-                    gone.append(now - 2)
-                    o.put.append(now + late)
 
-    return [write(), *(walk(unit) for unit in range(units)), collect()]
+    collected, biased = Link(), Link()
+    processes = [write(), *(walk(unit) for unit in range(units)), collect(collected)]
+    for waiting, given in zip(queued, out, strict=True):  # two registers behind the RAM
+        between = Link()
+        processes += [*pipeline(waiting, between, 1), *pipeline(between, given, 1)]
+    processes += pipeline(collected, biased, 1)
+    depths = [layer.output_bits] if layer.output_bits else []
+    if skip is not None:
+        joined = Link()
+        processes.append(_join(biased, skip, joined))
+        biased = joined
+        depths.insert(0, _skip_latency(layer))
+    return [*processes, *pipelines(biased, o, *depths)]
+
+
+def _join(a: Link, b: Link, o: Link) -> Process:
+    """Take transfers of two streams together."""
+    while True:
+        index = len(o.put)
+        for link in (a, b):
+            yield from known(link.put, index)
+        o.put.append(max(a.put[index], b.put[index]))
+        yield from known(o.taken, index)
+        a.taken.append(o.taken[index])
+        b.taken.append(o.taken[index])
 
 
 def _skip_latency(layer: ConvParameters) -> int:
@@ -173,31 +183,38 @@ def _windows(window: Window) -> list[list[tuple[int, int]]]:
 
 
 def _walked(
-    window: Window, port: Port, i: Link, o: Link, samples: int, late: int, room: int
-) -> list[Process]:
-    """Windows in a ring of rows, a tap of a transfer a cycle; ``late`` cycles behind the RAM."""
-    transfers = port.transfers_per_pixel
+    window: Window, transfers: int, i: Link, o: Link, samples: int
+) -> tuple[list[Process], list[bool]]:
+    """Windows in a ring of rows, a tap of a transfer a cycle; which taps are the last of theirs."""
     ends: list[int] = []
     rows = _windows(window)
+    last = [
+        tap == taps - 1
+        for row in rows
+        for _, taps in row
+        for _ in range(transfers)
+        for tap in range(taps)
+    ]
+    reads, between = Link(), Link()
 
     def walk() -> Process:
-        now = -1
         for sample in range(samples):
             for row in rows:
                 for needs, taps in row:
                     pixel = (sample * window.pixels + needs) * transfers - 1
                     yield from known(i.taken, pixel)
-                    now = max(now, i.taken[pixel] + 2)
-                    for _ in range(transfers):
-                        now += taps
-                        position = len(o.put)
-                        if position >= room:
-                            yield from known(o.taken, position - room)
-                            now = max(now, o.taken[position - room] - 2)
-                        o.put.append(now + 2 + late)
-                ends.append(now)
+                    reads.put.append(i.taken[pixel] + 3)
+                    reads.put.extend([0] * (taps * transfers - 1))
+                yield from known(reads.taken, len(reads.put) - 1)
+                ends.append(reads.taken[-1])
 
-    return [_ring(window, transfers, i, ends, samples), walk()]
+    processes = [
+        _ring(window, transfers, i, ends, samples),
+        walk(),
+        *pipeline(reads, between, 1),  # the RAM, and a register
+        *pipeline(between, o, 1),
+    ]
+    return processes, last
 
 
 def depthwise(layer: DepthwiseParameters, i: Link, o: Link, samples: int) -> list[Process]:
@@ -205,68 +222,56 @@ def depthwise(layer: DepthwiseParameters, i: Link, o: Link, samples: int) -> lis
     fold, transfers = layer.folding, layer.ports_in[0].transfers_per_pixel
     gap = fold.multiplier == "sb_mac16"
     late = 3 + lane_latency(layer)
-    behind, rows = 1 + layer.output_bits, pass_rows(layer)
-    ends: list[int] = []
-    left: list[int] = []  # of every group
-    windows = _windows(layer.window)
+    beats, drain, biased = Link(), Link(), Link()
+    walked, last = _walked(layer.window, transfers, i, beats, samples)
+    held: list[int] = []  # cycle from which the sums of a group are held
+    left: list[int] = []  # that in which its last transfer leaves
 
-    def walk() -> Process:
-        now = leaves = -1
-        for sample in range(samples):
-            for line in windows:
-                for needs, taps in line:
-                    pixel = (sample * layer.window.pixels + needs) * transfers - 1
-                    yield from known(i.taken, pixel)
-                    now = max(now, i.taken[pixel] + 2)
-                    for count in rows:
-                        now += taps
-                        if len(left) > 1:
-                            now = max(now, left[-2] - 1)
-                        # read, two registers, the sums, and the register that holds them
-                        leaves = max(now + 2 + late + 1, leaves)
-                        now += gap
-                        for _ in range(count):
-                            leaves += 1
-                            position = len(o.put)
-                            if position > behind:
-                                yield from known(o.taken, position - behind - 1)
-                                leaves = max(leaves, o.taken[position - behind - 1])
-                            o.put.append(leaves + behind)
-                        left.append(leaves)
-                ends.append(now)
+    def accept() -> Process:
+        now, blocked = -1, 0
+        for ends in last * samples:
+            index = len(beats.taken)
+            yield from known(beats.put, index)
+            now = max(now + 1, beats.put[index], blocked)
+            if ends:
+                if len(held) >= 2:
+                    yield from known(left, len(held) - 2)
+                    now = max(now, left[len(held) - 2] + 1)
+                held.append(now + late + 1)
+                blocked = now + 1 + gap
+            beats.taken.append(now)
 
-    return [_ring(layer.window, transfers, i, ends, samples), walk()]
+    def give() -> Process:
+        for index, count in enumerate(itertools.cycle(pass_rows(layer))):
+            yield from known(held, index)
+            now = max(held[index], left[-1] if left else 0)
+            for _ in range(count):
+                drain.put.append(now + 1)
+                yield from known(drain.taken, len(drain.put) - 1)
+                now = drain.taken[-1]
+            left.append(now)
+
+    depths = [layer.output_bits] if layer.output_bits else []
+    behind = pipeline(drain, biased, 1)
+    return [*walked, accept(), give(), *behind, *pipelines(biased, o, *depths)]
 
 
 def pool(layer: PoolParameters, i: Link, o: Link, samples: int) -> list[Process]:
     """A pooling: on the fly where windows lie side by side, else a tap a cycle."""
-    late = 0
+    depths: list[int] = []
     if layer.rule == "average":
-        late = 2 if layer.threshold & (layer.threshold - 1) == 0 else 1 + layer.output_bits
-    room = 2 + late
-    if not tiles(layer):
-        return _walked(layer.window, layer.ports_in[0], i, o, samples, 1 + late, room)
+        depths = [1, 1 if layer.threshold & (layer.threshold - 1) == 0 else layer.output_bits]
     w, transfers = layer.window, layer.ports_in[0].transfers_per_pixel
+    reduced = Link()
+    if not tiles(layer):
+        beats = Link()
+        walked, last = _walked(w, transfers, i, beats, samples)
+        values = pipeline(beats, reduced, 1, itertools.cycle(last))
+        return [*walked, *values, *pipelines(reduced, o, *depths)]
     closes = np.zeros((w.height, w.width), dtype=bool)
     last_y, last_x = w.kernel_height - 1, w.kernel_width - 1
     closes[last_y :: w.stride_y, last_x :: w.stride_x] = True
     closes[last_y + (w.out_height - 1) * w.stride_y + 1 :] = False
     closes[:, last_x + (w.out_width - 1) * w.stride_x + 1 :] = False
     marks = np.repeat(closes.ravel(), transfers).tolist()
-
-    def run() -> Process:
-        now = -1
-        for _ in range(samples):
-            for closing in marks:
-                index = len(i.taken)
-                yield from known(i.put, index)
-                now = max(now + 1, i.put[index])
-                position = len(o.put)
-                if position > room:
-                    yield from known(o.taken, position - room - 1)
-                    now = max(now, o.taken[position - room - 1] - 4)
-                i.taken.append(now)
-                if closing:
-                    o.put.append(now + 4 + late)
-
-    return [run()]
+    return [*pipeline(i, reduced, 4, itertools.cycle(marks)), *pipelines(reduced, o, *depths)]

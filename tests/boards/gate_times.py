@@ -6,7 +6,7 @@ import numpy as np
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 from spikeloom.hardware.port import Port
-from spikeloom_boards.dataflow_links import Link
+from spikeloom_boards.dataflow_links import Link, known, run
 
 SET_BITS = np.array([value.bit_count() for value in range(256)], dtype=np.uint8)
 
@@ -49,6 +49,7 @@ def in_gates(component, streams, outputs, *, pause=0.0, seed=1):
     async def bench(ctx):
         while ctx.get(component.resetting):
             await ctx.tick()
+        await ctx.tick().repeat(8)  # what is read ahead (thresholds, biases) is there
         cycle = 0
         while len(out) < outputs:
             assert cycle < 20_000, "the layer stands still"
@@ -74,23 +75,26 @@ def in_gates(component, streams, outputs, *, pause=0.0, seed=1):
     return {n: [c - start for c in cycles] for n, cycles in taken.items()}, [c - start for c in out]
 
 
-def in_model(make, streams, outputs):
+def in_model(make, streams, outputs, *, pause=0.0, seed=1):
     """Run processes ``make(inputs, output)``; return what :func:`in_gates` returns."""
     inputs = {name: Link(put=[0] * len(stream)) for name, stream in streams.items()}
     output = Link()
+    generator, free = random.Random(seed), []
 
-    def sink():
+    def take():
+        cycle = 0
         while True:
             index = len(output.taken)
-            while len(output.put) <= index:
-                yield
-            before = output.taken[-1] + 1 if output.taken else 0
-            output.taken.append(max(before, output.put[index]))
+            yield from known(output.put, index)
+            cycle = max(cycle, output.put[index])
+            while True:  # the pauses of in_gates, cycle for cycle
+                while len(free) <= cycle:
+                    free.append(generator.random() >= pause)
+                if free[cycle]:
+                    break
+                cycle += 1
+            output.taken.append(cycle)
+            cycle += 1
 
-    processes = [*make(inputs, output), sink()]
-    for _ in range(200_000):
-        for process in processes:
-            next(process, None)
-        if len(output.taken) >= outputs:
-            return {name: link.taken for name, link in inputs.items()}, output.taken[:outputs]
-    raise AssertionError("the model stands still")
+    assert run([*make(inputs, output), take()], output.taken, outputs), "the model stands still"
+    return {name: link.taken for name, link in inputs.items()}, output.taken[:outputs]

@@ -61,7 +61,7 @@ def processes(layer, words, links, out):
         return depthwise(layer, links["i"], out, len(spikes))
     if isinstance(layer, PoolParameters):
         return pool(layer, links["i"], out, len(spikes))
-    return [plain(layer, list(links.values()), out, len(spikes))]
+    return plain(layer, list(links.values()), out, len(spikes))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,8 @@ def processes(layer, words, links, out):
     ],
     ids=lambda layer: layer.kind,
 )
-def test_every_transfer_leaves_in_the_cycle_that_the_model_says(layer):
+@pytest.mark.parametrize("pause", [0.0, 0.3, 0.8])
+def test_every_transfer_leaves_in_the_cycle_that_the_model_says(layer, pause):
     generator = np.random.default_rng(7)
     streams, words = {}, []
     for name, port in zip(("i", "skip"), layer.ports_in, strict=False):
@@ -104,9 +105,9 @@ def test_every_transfer_leaves_in_the_cycle_that_the_model_says(layer):
         streams[name] = stream_of(port, these)
         words.append(these)
     outputs = 2 * layer.port_out.transfers
-    taken, out = in_gates(make_layer(layer), streams, outputs)
+    taken, out = in_gates(make_layer(layer), streams, outputs, pause=pause)
     model_taken, model_out = in_model(
-        lambda links, o: processes(layer, words, links, o), streams, outputs
+        lambda links, o: processes(layer, words, links, o), streams, outputs, pause=pause
     )
     start = min(cycles[0] for cycles in model_taken.values())
     assert [cycle - start for cycle in model_out] == out
