@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
+from spikeloom.errors import BuildError
 from spikeloom.hardware.parameters import Folding, NetworkParameters
 
 from spikeloom_boards.reset import PowerOnReset
@@ -27,7 +28,7 @@ class Resources:
 
     luts, flip_flops: four-input tables and registers. block_rams: blocks of ``block_ram_bits``,
     at most ``block_ram_width`` bits wide. multipliers: of the kind ``multiplier``. spram: big
-    single-port memories of 16384 x 16 bits.
+    single-port memories of 16384 x 16 bits. dual_port: a block RAM has two ports that read.
     """
 
     luts: int
@@ -38,6 +39,7 @@ class Resources:
     multiplier: Literal["mult18x18d", "sb_mac16"]
     multipliers: int
     spram: int = 0
+    dual_port: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,15 @@ class Board(ABC):
         from spikeloom_boards.shipped_plans import shipped_foldings
 
         return shipped_foldings(network, self) or foldings(network, self)
+
+    def check(self, parameters: NetworkParameters) -> None:
+        """Raise BuildError for a folding that needs cells which this FPGA does not have."""
+        for index, layer in enumerate(parameters.layers):
+            if layer.folding.paired and not self.resources.dual_port:
+                raise BuildError(
+                    f"{self.title}: layer {index} has paired units, but the block RAM of the"
+                    f" {self.device} has no two ports that read: fold it with paired = false"
+                )
 
     def top(self, parameters: NetworkParameters) -> BoardTop:
         """Return the board's own top: everything between its pins for one network."""

@@ -20,13 +20,15 @@ PRIOR: dict[str, dict[str, float]] = {
         "layer": 70, "unit": 50, "slice": 44, "column": 27, "group": 18, "scan": 0.7, "ram": 1.0,
         "ram_mux": 0.95, "shift": 0.55, "product": 2.5, "pair": 0.6, "accumulate": 1.0, "tree": 1.0,
         "drain": 1.0, "bias": 1.0, "fire": 2.3, "conv": 110, "conv_slice": 50, "taps": 6,
-        "collect": 0.5, "walk": 170, "plain": 3.2, "link": 2100, "counter": 75, "buffer": 40,
+        "collect": 0.5, "reader": 1.0, "walk": 170, "plain": 3.2, "link": 2100, "counter": 75,
+        "buffer": 40,
     },
     "flip_flops": {
         "layer": 90, "unit": 57, "slice": 57, "column": 25, "group": 34, "scan": 0.6, "ram": 0.5,
         "ram_mux": 0.1, "shift": 0.47, "product": 1.0, "pair": 0.6, "accumulate": 1.0, "tree": 0.8,
         "drain": 1.0, "bias": 2.2, "fire": 1.8, "conv": 83, "conv_slice": 53, "taps": 3,
-        "collect": 0.1, "walk": 100, "plain": 3.0, "link": 1500, "counter": 40, "buffer": 30,
+        "collect": 0.1, "reader": 19, "walk": 100, "plain": 3.0, "link": 1500, "counter": 40,
+        "buffer": 30,
     },
 }  # fmt: skip
 

@@ -19,8 +19,9 @@ from spikeloom.hardware.parameters import (
 )
 
 from spikeloom_boards.board import Board
-from spikeloom_boards.cost import Cost, layer_cost
+from spikeloom_boards.cost import Cost, layer_cost, memories
 from spikeloom_boards.cycle_model import LayerTimes
+from spikeloom_boards.memory_map import map_ram
 
 __all__ = ["Option", "options"]
 
@@ -63,6 +64,19 @@ def _memories(board: Board) -> tuple[WeightMemory, ...]:
     return ("block", "spram") if board.resources.spram else ("block",)
 
 
+def _paired(units: int, memory: WeightMemory, board: Board) -> tuple[bool, ...]:
+    """Whether units may be paired: both ways, where they can be."""
+    can = board.resources.dual_port and memory == "block" and units % 2 == 0
+    return (False, True) if can else (False,)
+
+
+def _saves(layer: LayerParameters, family: str) -> bool:
+    """Whether a memory with two reading ports takes fewer blocks than two memories."""
+    ram = next(ram for ram in memories(layer) if ram.dual)
+    one = dataclasses.replace(ram, dual=False)
+    return map_ram(ram, family).blocks < 2 * map_ram(one, family).blocks
+
+
 def _dense(layer: DenseParameters, board: Board) -> Iterator[Folding]:
     scan = min(DENSE_SCAN, max(4, _power(layer.channels)))
     for fire in FIRE_LANES[:4] if layer.fires else (1,):
@@ -99,16 +113,18 @@ def _conv(layer: ConvParameters, board: Board) -> Iterator[Folding]:
                             for scan in _widths(layer.channels):
                                 if scan < slices:
                                     continue
-                                yield Folding(
-                                    lanes,
-                                    slices,
-                                    scan,
-                                    fire,
-                                    "packed",
-                                    multiplier,
-                                    memory,
-                                    units,
-                                )
+                                for paired in _paired(units, memory, board):
+                                    yield Folding(
+                                        lanes,
+                                        slices,
+                                        scan,
+                                        fire,
+                                        "packed",
+                                        multiplier,
+                                        memory,
+                                        units,
+                                        paired,
+                                    )
 
 
 def _candidates(layer: LayerParameters, board: Board) -> Iterator[Folding]:
@@ -163,6 +179,8 @@ def options(layer: LayerParameters, times: LayerTimes, board: Board) -> list[Opt
         try:
             folded = dataclasses.replace(layer, folding=folding)
         except ValueError:  # a weight memory deeper than the load bus can address
+            continue
+        if folding.paired and not _saves(folded, board.family):
             continue
         cost = layer_cost(folded, board.family)
         legal.append(Option(folded, float(times.of(folded).mean()), cost))

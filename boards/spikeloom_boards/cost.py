@@ -86,11 +86,16 @@ def memories(layer: LayerParameters) -> Iterator[Ram]:
     if isinstance(layer, PoolParameters):
         yield from _pool_memories(layer)
         return
-    units = fold.units
     width = layer.lanes_per_column * layer.weight_bits
-    columns = units * fold.slices * layer.columns_per_slice
-    spram, distributed = fold.weight_memory == "spram", fold.weight_memory == "distributed"
-    yield Ram(layer.weight_depth, width, columns, spram=spram, distributed=distributed)
+    columns = fold.copies * fold.slices * layer.columns_per_slice
+    yield Ram(
+        layer.weight_depth,
+        width,
+        columns,
+        spram=fold.weight_memory == "spram",
+        distributed=fold.weight_memory == "distributed",
+        dual=fold.paired,
+    )
     yield Ram(layer.drain_rows, layer.accumulator_bits, fold.fire_lanes)
     if layer.fires:
         yield Ram(layer.drain_rows, layer.threshold_bits, fold.fire_lanes)
@@ -175,7 +180,9 @@ def terms(layer: LayerParameters, family: str) -> dict[str, float]:
     for ram in memories(layer):
         mapped = map_ram(ram, family)
         counted["ram"] += ram.count * mapped.lut_rams * 4
-        counted["ram_mux"] += ram.count * ((mapped.deep - 1) * ram.bits + mapped.register_bits)
+        ports = 2 if ram.dual else 1
+        select = (mapped.deep - 1) * ram.bits * ports + mapped.register_bits * ports
+        counted["ram_mux"] += ram.count * select
     if isinstance(layer, SynapseParameters):
         return counted | _synapse_terms(layer)
     fold = layer.folding
@@ -213,7 +220,8 @@ def _synapse_terms(layer: SynapseParameters) -> dict[str, float]:
     counted: dict[str, float] = {
         "unit": units,
         "slice": units * slices,
-        "column": units * slices * layer.columns_per_slice,
+        "column": fold.copies * slices * layer.columns_per_slice,
+        "reader": (units - fold.copies) * slices * layer.columns_per_slice,
         "group": units * groups(layer) * slices,
         "scan": units * fold.scan * (2 * t + 4),
         "drain": lanes * a,

@@ -62,7 +62,11 @@ def structure(board: Board, parameters: NetworkParameters) -> str:
 
 
 def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> Design:
-    """Elaborate a board's top (or another ``top`` for its pins) into the files of a build."""
+    """Elaborate a board's top (or another ``top`` for its pins) into the files of a build.
+
+    Raises BuildError for a folding that the board's FPGA has no cells for.
+    """
+    board.check(parameters)
     flow = FLOWS[board.family]
     plan = board.platform().prepare(
         top if top is not None else board.top(parameters),

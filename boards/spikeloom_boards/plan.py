@@ -282,7 +282,11 @@ def describe(
     activity: Activity,
     names: Sequence[str] = (),
 ) -> Plan:
-    """Predict what a network with given foldings takes, and how fast it is."""
+    """Predict what a network with given foldings takes, and how fast it is.
+
+    Raises BuildError for a folding that the board's FPGA has no cells for.
+    """
+    board.check(parameters)
     layers = parameters.layers
     names = names or [f"layer {k}" for k in range(len(layers))]
     worst_data = full(parameters)

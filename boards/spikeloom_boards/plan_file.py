@@ -49,6 +49,8 @@ def _table(item: Any, name: str, *, many: bool = False) -> list[str]:
     for f in dataclasses.fields(item):
         value = getattr(item, f.name)
         inside = f"{name}.{f.name}" if name else f.name
+        if value is False:  # a flag is there only where it is set
+            continue
         if dataclasses.is_dataclass(value):
             inner += ["", *_table(value, inside)]
         elif isinstance(value, tuple):
@@ -110,6 +112,8 @@ def _read(cls: type, table: Any, where: str) -> Any:
         raise ValueError(f"{where} has unknown entries {', '.join(unknown)}")
     values = {}
     for name in names:
+        if name not in table and hints[name] is bool:
+            continue
         if name not in table:
             raise ValueError(f"{where} has no {name}")
         values[name] = _entry(hints[name], table[name], f"{name} of {where}")
@@ -133,6 +137,10 @@ def _entry(hint: Any, value: Any, where: str) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"{where} must be finite")
         return float(value)
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{where} must be true or false, not {value!r}")
+        return value
     kind = hint if hint in (int, str) else str
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ValueError(

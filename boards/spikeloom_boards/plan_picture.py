@@ -73,7 +73,8 @@ def _labels(layers: Sequence[LayerPlan]) -> list[str]:
     labels = []
     for layer in layers:
         f = layer.folding
-        counts = [(f.lanes, ""), (f.slices, " slices"), (f.units, " units")]
+        units = " paired units" if f.paired else " units"
+        counts = [(f.lanes, ""), (f.slices, " slices"), (f.units, units)]
         shape = " x ".join(f"{n}{what}" for n, what in counts if n > 1 or not what)
         labels.append(f"{layer.name} ({layer.kind}, {shape})")
     return labels

@@ -19,7 +19,7 @@ def _fold(layer: LayerPlan) -> str:
     if f.slices > 1:
         parts.append(f"{f.slices} slices")
     if f.units > 1:
-        parts.append(f"{f.units} units")
+        parts.append(f"{f.units} units{' in pairs' if f.paired else ''}")
     if f.fire_lanes > 1:
         parts.append(f"fire {f.fire_lanes}")
     return ", ".join(parts)

@@ -116,6 +116,7 @@ def layer_line(index: int, layer: dict[str, Any]) -> str:
     if "weight_bits" not in layer or layer["kind"] == "add":
         return line
     units = f", {fold['units']} units" if fold["units"] > 1 else ""
+    units += " in pairs" if fold.get("paired") else ""  # older reports lack it
     return (
         f"{line}, {fold['slices']} slices{units}, {fold['fire_lanes']} fire lanes,"
         f" {fold['multiplier']}, {fold['weight_memory']}"

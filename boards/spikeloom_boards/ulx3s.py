@@ -64,6 +64,7 @@ def _ulx3s(size: str, board_id: int, luts: int, blocks: int, multipliers: int, c
             block_ram_width=36,
             multiplier="mult18x18d",
             multipliers=multipliers,
+            dual_port=True,
         ),
     )
 

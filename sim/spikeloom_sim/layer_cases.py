@@ -147,6 +147,7 @@ def describe(network: Network, op: Any, folding: Folding) -> str:
         lanes += f" fire {f.fire_lanes}"
         if not op.depthwise:
             lanes += f" scan {f.scan} slices {f.slices} units {f.units}"
+            lanes += " paired" if f.paired else ""
         lanes += f" {f.form} {f.multiplier} {f.weight_memory}"
     if isinstance(op, (Fire, Add)):
         parts.append(f"threshold {op.threshold_bits} bits")

@@ -117,6 +117,7 @@ CASES = (
         _pad(1, 0, 0, 1, lanes=8),
         _avgpool(3, padding=1, lanes=4),
         _add(9, 8, lanes=4),
+        _conv(8, 3, padding=1, lanes=4, slices=2, scan=4, fire_lanes=4, units=4, paired=True),
     ), scan=4),
     Case("5x1 over time", (6, 64, 1), 6, (
         _conv(8, (5, 1), stride=(2, 1), padding=(2, 0), T=6, lanes=8, scan=2, fire_lanes=2),

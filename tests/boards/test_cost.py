@@ -11,6 +11,7 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Fragment, Module, Shape, Signal
 from amaranth.hdl._mem import MemoryInstance
+from amaranth.lib.wiring import Out
 from spikeloom.errors import ToolError
 from spikeloom.hardware.parameters import (
     AddParameters,
@@ -30,6 +31,7 @@ from spikeloom_boards.netlist import memory_hints
 from spikeloom_boards.registry import board
 from spikeloom_boards.toolchain import find_tool
 from spikeloom_hdl.accelerator import Accelerator
+from spikeloom_hdl.dual_memory import DualMemory
 from spikeloom_hdl.memory import BlockMemory
 from spikeloom_hdl.network import make_layer
 
@@ -121,6 +123,18 @@ def test_memories_are_those_that_the_gates_declare(block):
     assert tried > 10
 
 
+@pytest.mark.parametrize("units", [2, 4])
+def test_paired_units_declare_half_the_weight_memories(units):
+    fold = Folding(6, 2, 2, 2, units=units)
+    apart = ConvParameters(4, 12, Window(6, 6, 3, 3, 1, 1, 1, 1), 4, 4, 8, 20, folding=fold)
+    pairs = dataclasses.replace(apart, folding=dataclasses.replace(fold, paired=True))
+    one, other = declared(make_layer(apart)), declared(make_layer(pairs))
+    assert listed(memories(pairs)) == other
+    weights = apart.weight_depth, apart.lanes_per_column * apart.weight_bits
+    assert one - other == Counter({weights: units * apart.columns_per_slice})
+    assert not other - one
+
+
 def network(*layers, sources=()):
     return NetworkParameters(tuple(layers), sources)
 
@@ -158,19 +172,19 @@ def test_memories_around_the_layers(parameters):
 class Side(Elaboratable):
     """Memories side by side, each with ports of its own."""
 
-    def __init__(self, shapes):
-        self.shapes, self.ports = shapes, []
+    def __init__(self, shapes, make):
+        self.shapes, self.make, self.ports = shapes, make, []
 
     def elaborate(self, platform):
         m = Module()
         for rows, bits in self.shapes:
-            ram = BlockMemory(rows=rows, bits=bits)
+            ram = self.make(rows=rows, bits=bits)
             m.submodules[f"m_{rows}_{bits}"] = ram
-            for name in ("read_row", "read", "write_row", "write", "write_data", "read_data"):
+            for name, member in ram.signature.members.items():
                 inner = getattr(ram, name)
                 outer = Signal(len(inner), name=f"p_{rows}_{bits}_{name}")
                 self.ports.append(outer)
-                ends = (outer, inner) if name == "read_data" else (inner, outer)
+                ends = (outer, inner) if member.flow == Out else (inner, outer)
                 m.d.comb += ends[0].eq(ends[1])
         return m
 
@@ -181,16 +195,23 @@ SHAPES = {
         *((rows, bits) for rows in (300, 513, 1152, 3000) for bits in (4, 9, 24, 32)),
     ],
     "ice40": [(rows, bits) for rows in (2, 256, 257, 513, 1025, 3000) for bits in (1, 6, 9, 20)],
+    "ecp5 dual": [
+        *((rows, bits) for rows in (2, 3, 16, 17, 33, 64, 96, 128) for bits in (1, 5, 8, 20, 36)),
+        *((512, bits) for bits in (4, 18, 19, 36)),
+        *((rows, bits) for rows in (300, 513, 1152, 3000, 5000) for bits in (4, 9, 16, 24, 32)),
+        *((1024, 32), (2048, 32), (2304, 16), (4096, 8)),
+    ],
 }
 
 
-@pytest.mark.parametrize("family", sorted(SHAPES))
-def test_blocks_are_those_that_synthesis_makes(family, tmp_path):
+@pytest.mark.parametrize("kind", sorted(SHAPES))
+def test_blocks_are_those_that_synthesis_makes(kind, tmp_path):
     try:
         yosys = find_tool("yosys")
     except ToolError as error:
         pytest.skip(str(error))
-    side = Side(SHAPES[family])
+    family, dual = kind.split()[0], kind.endswith("dual")
+    side = Side(SHAPES[kind], DualMemory if dual else BlockMemory)
     text = rtlil.convert(Fragment.get(side, None), ports=side.ports, name="top", emit_src=False)
     (tmp_path / "top.il").write_text(memory_hints(text, family))
     synth = "synth_ecp5 -nodsp" if family == "ecp5" else "synth_ice40 -device u"
@@ -204,11 +225,21 @@ def test_blocks_are_those_that_synthesis_makes(family, tmp_path):
         if found := re.search(r"m_(\d+)_(\d+)(\.ram)?$", name):
             known = cells.setdefault((int(found[1]), int(found[2])), Counter())
             known.update(module["num_cells_by_type"])
-    assert len(cells) == len(SHAPES[family])
+    assert len(cells) == len(SHAPES[kind])
     for (rows, bits), count in cells.items():
-        mapped = map_ram(Ram(rows, bits), family)
+        mapped = map_ram(Ram(rows, bits, dual=dual), family)
         made = (count["DP16KD"] + count["SB_RAM40_4K"], count["TRELLIS_DPR16X4"])
         assert (mapped.blocks, mapped.lut_rams) == made, (rows, bits)
+
+
+def test_two_readers_take_the_blocks_of_one_where_18_bits_are_enough():
+    """The shapes that pairs are for: half of two copies; and one that gains nothing."""
+    for rows, bits, blocks in ((1024, 32, 2), (2048, 32, 4), (2304, 16, 3), (4096, 8, 2)):
+        assert map_ram(Ram(rows, bits), "ecp5").blocks == blocks
+        assert map_ram(Ram(rows, bits, dual=True), "ecp5").blocks == blocks
+    assert map_ram(Ram(512, 36, dual=True), "ecp5").blocks == 2
+    with pytest.raises(ValueError, match="no block RAM of an ice40 has two ports that read"):
+        map_ram(Ram(1024, 16, dual=True), "ice40")
 
 
 def test_multipliers_are_counted():

@@ -1,9 +1,11 @@
 """The planner: targets, bottlenecks, bounds, and what it says when a network does not fit."""
 
 import dataclasses
+from io import StringIO
 
 import numpy as np
 import pytest
+from rich.console import Console
 from spikeloom.errors import BuildError
 from spikeloom.hardware.parameters import (
     ConvParameters,
@@ -16,7 +18,11 @@ from spikeloom.hardware.parameters import (
 from spikeloom.network import Flatten, Network, Readout
 from spikeloom.ops import Conv2d, MaxPool2d
 from spikeloom_boards.activity import Activity, assumed, measured
-from spikeloom_boards.plan import Goal, foldings, plan, unfolded
+from spikeloom_boards.choices import options
+from spikeloom_boards.cost import layer_cost
+from spikeloom_boards.cycle_model import LayerTimes
+from spikeloom_boards.netlist import prepare
+from spikeloom_boards.plan import Goal, describe, foldings, plan, unfolded
 from spikeloom_boards.plan_file import planned, write_plan
 from spikeloom_boards.plan_report import layer_table, resource_table, summary
 from spikeloom_boards.registry import board
@@ -241,6 +247,57 @@ def test_convolutions_that_do_not_fit():
     )
     with pytest.raises(BuildError, match=r"block RAMs are missing.*layer 2 \(12544 x 10\)"):
         plan(NetworkParameters(layers), board("icebreaker"))
+
+
+def paired(net):
+    """The second convolution with four units in pairs, 576 rows of weights deep."""
+    pairs = Folding(2, 1, 2, 2, units=4, paired=True)
+    return net.parameters([Folding(2, 1, 1, 2), pairs, Folding(2), Folding(2, scan=2)])
+
+
+def test_a_plan_may_pair_units(net, activity, tmp_path):
+    device, parameters = board("ulx3s-45f"), paired(net)
+    names = [op.name for op in net.layers]
+    found = describe(parameters, device, Goal(), activity, names)
+    fold = dataclasses.replace(found.foldings[1], paired=False)
+    apart = dataclasses.replace(parameters.layers[1], folding=fold)
+    assert layer_cost(apart, "ecp5").block_rams - found.layers[1].cost.block_rams == 2
+    write_plan(found, tmp_path / "plan.toml")
+    assert planned(net, device, tmp_path / "plan.toml") == parameters
+    table = Console(width=200, file=StringIO())
+    table.print(layer_table(found, device))
+    assert "4 units in pairs" in table.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda device, parameters: describe(parameters, device, Goal(), assumed(parameters), []),
+        prepare,
+    ],
+    ids=["plan", "build"],
+)
+def test_paired_units_need_two_ports_that_read(net, call):
+    device, parameters = board("icebreaker"), paired(net)
+    message = "layer 1 has paired units, but the block RAM of the iCE40UP5K has no two ports that"
+    with pytest.raises(BuildError, match=message):
+        call(device, parameters)
+
+
+def test_units_are_paired_where_that_saves_block_ram():
+    window = Window(8, 8, 3, 3, 1, 1, 1, 1)
+    # columns of 16 bits, and of few rows: a block for each, where a port would do
+    layer = ConvParameters(16, 4, window, 4, 4, 4, 22, folding=Folding(4, 1, 16))
+    spikes = np.random.default_rng(1).integers(0, 4, (2, 64, 16), dtype=np.uint8)
+    times = LayerTimes(spikes)
+    pairs = [o for o in options(layer, times, board("ulx3s-85f")) if o.layer.folding.paired]
+    assert pairs
+    for option in pairs:
+        fold = dataclasses.replace(option.layer.folding, paired=False)
+        apart = layer_cost(dataclasses.replace(option.layer, folding=fold), "ecp5")
+        assert option.cost.block_rams < apart.block_rams
+    for option in options(layer, times, board("icebreaker")):
+        assert not option.layer.folding.paired
 
 
 def test_goals_are_checked():

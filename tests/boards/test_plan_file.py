@@ -33,6 +33,17 @@ def test_a_plan_comes_back(tmp_path):
     assert path.read_text().startswith("# How a network is laid onto a board")
 
 
+def test_a_flag_is_there_only_where_it_is_set(tmp_path):
+    """So that plans of before there was one are read, and written, as they were."""
+    path = tmp_path / "net.toml"
+    assert "paired" not in to_toml(PLAN)
+    text = to_toml(PLAN).replace("units = 3", "units = 4\npaired = true")
+    path.write_text(text)
+    plan = read_plan(path)
+    assert plan.foldings == (Folding(8, 2, 2, 4, units=4, paired=True), PLAN.foldings[1])
+    assert to_toml(plan) == text
+
+
 def test_a_folding_may_be_changed_by_hand(tmp_path):
     path = tmp_path / "net.toml"
     path.write_text(to_toml(PLAN).replace("units = 3", "units = 2"))
@@ -49,6 +60,8 @@ def test_a_folding_may_be_changed_by_hand(tmp_path):
         ("lanes = 8", "lanes = 7", "fire_lanes 4 must divide lanes 7"),
         ("lanes = 8", "lanse = 8", "unknown entries lanse"),
         ("lanes = 8\n", "", "has no lanes"),
+        ("units = 3", "units = 3\npaired = true", "paired units must be an even number, not 3"),
+        ("units = 3", "units = 3\npaired = 1", "paired of .* must be true or false, not 1"),
         ('multiplier = "lut"', 'multiplier = "abacus"', "multiplier must be one of"),
         ("clock_hz = 75000000.0", 'clock_hz = "fast"', "clock_hz of the plan must be a number"),
         ("clock_hz = 75000000.0", "clock_hz = nan", "clock_hz of the plan must be finite"),

@@ -31,3 +31,12 @@ def test_a_convolution_says_what_it_is():
     assert f"{first.channels} > {first.outputs} channels" in line
     assert f"{w.kernel_height}x{w.kernel_width} windows of 6x5 pixels" in line
     assert line.endswith(f"{first.folding.multiplier}, {first.folding.weight_memory}")
+
+
+def test_reports_of_builds_from_before_there_were_pairs_are_still_read():
+    layer = random_conv_network(3, blocks=["conv"], shape=(2, 6, 5))
+    parameters = layer.parameters(random_foldings(layer, 3)).layers[0]
+    old = {"kind": parameters.kind, **dataclasses.asdict(parameters)}
+    new = layer_line(0, old)
+    del old["folding"]["paired"]
+    assert layer_line(0, old) == new

@@ -16,7 +16,7 @@ from amaranth.sim import Simulator
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from spikeloom.hardware.folding import Folding
-from spikeloom.hardware.memory_image import _content, _shapes, address
+from spikeloom.hardware.memory_image import Kind, _content, _shapes, address
 from spikeloom.hardware.synapses import ConvParameters
 from spikeloom.hardware.window import Window
 from spikeloom.ops import Conv2d as ConvOp
@@ -466,11 +466,53 @@ def test_nobody_takes_the_output(shape):
     check(p, op, words, played=True, wait=400)
 
 
+PAIRS = {
+    "two": (dict(lanes=4, scan=3, fire_lanes=4, units=2), {}),
+    "four, slices": (dict(lanes=6, scan=4, slices=2, fire_lanes=2, units=4), {}),
+    "passes": (dict(lanes=2, scan=3, units=4), {}),
+    "groups, slices": (dict(lanes=22, scan=4, slices=2, fire_lanes=2, units=4), dict(outputs=22)),
+    "serial": (dict(lanes=6, scan=3, fire_lanes=3, units=2, form="serial"), {}),
+    "skip": (
+        dict(lanes=3, scan=3, fire_lanes=3, units=4),
+        dict(skip_bits=9, skip_signed=True, output_bits=0),
+    ),
+    "weighed skip": (
+        dict(lanes=6, scan=2, slices=2, fire_lanes=2, units=2),
+        dict(skip_bits=3, skip_weight_bits=5),
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("shape", PAIRS)
+def test_paired_units(shape, seed):
+    """On one copy of the weights the same words, and in the same cycles, as on one each."""
+    fold, fields = PAIRS[shape]
+    p, op = example(Folding(**fold, paired=True), **fields)
+    rng = np.random.default_rng(2)
+    words = random_words(rng, p, 3, 0.4)
+    words[1] = 0
+    skips = random_skips(rng, p, 3) if p.skip_bits else None
+    pairs = check(p, op, words, skips, seed)
+    if seed is not None:
+        return
+    apart = check(dataclasses.replace(p, folding=Folding(**fold)), op, words, skips)
+    weights = [
+        sum(where < address(0, Kind.BIAS, 0) for where, _, _ in bench.cells)
+        for bench in (pairs, apart)
+    ]
+    assert weights[1] == 2 * weights[0]
+    # a word less to load is two cycles less: written, and read back
+    sooner = 2 * weights[0]
+    assert [cycle + sooner for cycle in pairs.out_cycles] == apart.out_cycles
+
+
 @pytest.mark.parametrize("delay", [1, 12, 40, 90, 200])
 @pytest.mark.parametrize("how", ["abort", "reset"])
-def test_abort(delay, how):
+@pytest.mark.parametrize("paired", [False, True])
+def test_abort(delay, how, paired):
     """Abort or reset at any time: the layer comes back empty, with its weights, computes right."""
-    folding = Folding(lanes=4, scan=4, slices=2, fire_lanes=2, units=2)
+    folding = Folding(lanes=4, scan=4, slices=2, fire_lanes=2, units=2, paired=paired)
     p, op = example(folding, skip_bits=3, skip_weight_bits=4)
     rng = np.random.default_rng(1)
     words, skips = random_words(rng, p, 2), random_skips(rng, p, 2)

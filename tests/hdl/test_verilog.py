@@ -96,6 +96,7 @@ def test_a_network_that_forks_documents_its_layers_and_buffers():
     "changes",
     [
         ["conv2d", "slices=2", "units=3", "form=serial", "skip_bits=4", "skip_weight_bits=5"],
+        ["conv2d", "units=4", "paired=true", "slices=2", "scan=8"],
         ["conv2d", "output_bits=0", "fire_lanes=2", "stride_y=2", "stride_x=2"],
         ["depthwise", "output_bits=0", "lanes=8", "fire_lanes=2"],
         ["maxpool", "signed=true", "bits=20", "kernel_height=3", "kernel_width=3"],

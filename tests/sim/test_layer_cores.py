@@ -56,6 +56,7 @@ def test_twelve_shapes_of_every_kind():
     assert {fold.weight_memory for fold in folds} == {"block", "spram", "distributed"}
     assert {fold.slices for fold in folds} >= {1, 2, 3, 4}
     assert {fold.units for fold in folds} >= {1, 2, 3}
+    assert any(fold.paired for fold in folds)
     skips = {(op.skip_signed, op.skip_weight is not None) for op, _ in convolutions if op.skip}
     assert skips == {(signed, weighed) for signed in (False, True) for weighed in (False, True)}
     assert {op.kernel for op, _ in convolutions} >= {(1, 1), (2, 2), (3, 3), (5, 5), (5, 1), (4, 3)}

@@ -117,8 +117,9 @@ def stored_weight(image, index, layer, unit: int, o: int, slice_: int, row_of_pa
     """Weight of output o at a row of its pass, in one slice's memory of one unit."""
     fold, bits = layer.folding, layer.weight_bits
     lane, row = o % fold.lanes, (o // fold.lanes) * layer.rows_per_pass + row_of_pass
+    copy = unit // 2 if fold.paired else unit
     column = (
-        unit * fold.slices + slice_
+        copy * fold.slices + slice_
     ) * layer.columns_per_slice + lane // layer.lanes_per_column
     word = int(image[index, Kind.WEIGHT, column][row])
     return signed_code(word >> lane % layer.lanes_per_column * bits & (1 << bits) - 1, bits)
@@ -218,6 +219,17 @@ def test_every_unit_has_its_own_weights():
     check_layer(image, 0, net.layers[0], parameters.layers[0])
     count = max(c for layer, kind, c in image if (layer, kind) == (0, Kind.WEIGHT)) + 1
     assert count == fold.units * fold.slices
+
+
+def test_paired_units_share_their_weights():
+    net = random_conv_network(3, blocks=["conv"], shape=(3, 5, 6))
+    assert net.edges[net.layers[0].name].shape[2] >= 4
+    fold = Folding(lanes=2, slices=3, scan=6, fire_lanes=2, units=4, paired=True)
+    parameters = net.parameters([fold, Folding(lanes=1, scan=2)])
+    image = {(c.layer, c.kind, c.column): words for c, words in memory_image(net, parameters)}
+    check_layer(image, 0, net.layers[0], parameters.layers[0])
+    count = max(c for layer, kind, c in image if (layer, kind) == (0, Kind.WEIGHT)) + 1
+    assert count == 2 * fold.slices
 
 
 def test_padding_of_a_joined_transfer_never_fires():

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spikeloom.errors import SpikeloomError
-from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
+from spikeloom.hardware.parameters import (
+    ConvParameters,
+    DenseParameters,
+    Folding,
+    NetworkParameters,
+    Window,
+)
+from spikeloom.hardware.words import pack_fields
 
 
 @st.composite
@@ -88,6 +95,37 @@ def test_a_folding_says_what_is_wrong():
         Folding(slices=3)
     with pytest.raises(ValueError, match=r"form must be one of .*, not 'fast'"):
         Folding(form="fast")  # pyright: ignore[reportArgumentType]
+
+
+def test_paired_units_are_even_and_in_block_ram():
+    with pytest.raises(ValueError, match=r"paired units must be an even number, not 3: use one"):
+        Folding(units=3, paired=True)
+    with pytest.raises(ValueError, match=r"paired units must be an even number, not 1"):
+        Folding(paired=True)
+    for memory in ("spram", "distributed"):
+        with pytest.raises(ValueError, match=rf"share .* weight_memory 'block', not of '{memory}'"):
+            Folding(units=2, weight_memory=memory, paired=True)
+    with pytest.raises(ValueError, match=r"paired must be True or False, not 1"):
+        Folding(units=2, paired=1)  # pyright: ignore[reportArgumentType]
+    folding = Folding(units=4, paired=True)
+    assert folding.copies == 2
+    assert [folding.copy_of(unit) for unit in range(4)] == [0, 0, 1, 1]
+    assert Folding(units=4).copies == 4
+
+
+def test_paired_units_are_described_and_change_the_build_id():
+    def net(**fold) -> NetworkParameters:
+        window = Window(6, 6, 3, 3, 1, 1, 1, 1)
+        conv = ConvParameters(4, 8, window, 4, 4, 8, 20, folding=Folding(8, 1, 4, **fold))
+        last = DenseParameters(288, 3, 4, 0, 8, 20, folding=Folding(3, scan=4), pixels=36)
+        return NetworkParameters((conv, last))
+
+    apart, pairs = net(units=4), net(units=4, paired=True)
+    assert NetworkParameters.from_words(pairs.to_words()) == pairs
+    assert len(pairs.to_words()) == len(apart.to_words())
+    assert pairs.build_id != apart.build_id
+    # what a device without pairs says of itself is what it said before there were any
+    assert pack_fields(Folding(8, 1, 4, units=4)) == bytes([16, 2, 8, 2, 0, 0, 0, 8])
 
 
 def test_words_of_other_gateware_are_refused():

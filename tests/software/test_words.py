@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
@@ -28,6 +28,13 @@ class Outer:
     inner: Inner
     colour: Colour = "red"
     last: int = 0
+
+
+@dataclass(frozen=True)
+class Signed:
+    count: int
+    other: int = 3
+    flag: bool = field(default=False, metadata={"sign_of": "count"})
 
 
 outers = st.builds(
@@ -67,6 +74,14 @@ def test_an_unknown_choice_is_refused():
     data[3] = 2 * 3  # zigzag of 3
     with pytest.raises(ValueError, match="colour 3 is no known choice"):
         unpack_fields(Outer, iter(data))
+
+
+def test_a_flag_may_be_a_sign():
+    """It takes no place: without it the bytes are those of before there was such a flag."""
+    assert pack_fields(Signed(5)) == bytes([10, 6])
+    assert pack_fields(Signed(5, flag=True)) == bytes([9, 6])
+    for item in (Signed(5), Signed(5, flag=True), Signed(300, -2, True)):
+        assert unpack_fields(Signed, iter(pack_fields(item))) == item
 
 
 def test_small_numbers_take_one_byte():

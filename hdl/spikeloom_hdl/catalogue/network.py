@@ -67,7 +67,7 @@ _HIDDEN = {
     "accumulator_bits": 24, "threshold_bits": 16,
 }  # fmt: skip
 _FOLDING = {f.name: f.default for f in dataclasses.fields(Folding)}
-_DENSE = {k: v for k, v in _FOLDING.items() if k != "units"}
+_DENSE = {k: v for k, v in _FOLDING.items() if k not in ("units", "paired")}
 _WINDOW = {
     "height": 16, "width": 16, "kernel_height": 3, "kernel_width": 3, "stride_y": 1, "stride_x": 1,
     "pad_y": 1, "pad_x": 1,

@@ -207,13 +207,17 @@ def _weights_lie(p: SynapseParameters) -> str:
         index, neuron = "input channel", "output channel"
         row = f"(kernel row * {p.window.kernel_width} + kernel column) * {p.slice_channels}"
         row += f" + input channel // {fold.slices}"
-        unit = "" if fold.units == 1 else f"(unit * {fold.slices} + "
+        pair = "unit // 2" if fold.paired else "unit"
+        unit = "" if fold.copies == 1 else f"({pair} * {fold.slices} + "
     elif isinstance(p, DenseParameters) and p.pixels > 1:
         wide = p.ports_in[0].transfers_per_pixel * fold.scan
         row = f"input // {fold.slices}, input = pixel * {wide} + channel"
     first = f"{index} % {fold.slices}"
     first = f"{unit}{first}) *" if unit else f"{first} *"
-    every = f"; {fold.units} units, all with the same weights" if unit else ""
+    every = ""
+    if fold.units > 1:
+        every = f"; {fold.units} units, all with the same weights"
+        every += ", two share a copy" if fold.paired else ""
     return (
         f"row = {neuron} // {fold.lanes} * {p.rows_per_pass} + {row}; column = {first}"
         f" {p.columns_per_slice} + {lane.format(neuron)}{every}"

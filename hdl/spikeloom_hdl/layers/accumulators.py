@@ -11,9 +11,11 @@ from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.parameters import COLUMN_BITS, ROW_BITS, SynapseParameters
 
+from spikeloom_hdl.dual_memory import DualColumnMemory
 from spikeloom_hdl.layers.drain import Drain
 from spikeloom_hdl.layers.load_side import LocalBus, listen
 from spikeloom_hdl.layers.row_queue import RowQueue
+from spikeloom_hdl.layers.shared_weights import SharedWeights, borrow, lend
 from spikeloom_hdl.memory import ColumnMemory, row_bits
 from spikeloom_hdl.neuron.accumulate import Accumulate, balanced_sum
 from spikeloom_hdl.stream import LoadBus, potentials_layout
@@ -45,7 +47,8 @@ class Accumulators(wiring.Component):
     parameters: of a layer with weights; only what all of them share is looked at.
     lists: for each slice the reading members of an
         :class:`~spikeloom_hdl.layers.event_list.EventList`.
-    unit: which copy of the weights, of those of a convolution, is here.
+    unit: which one of a convolution. Each has a copy of the weights; of ``paired`` units an even
+        one has the copy, with a second port for the odd one that follows.
     queued: a queue stands behind the drain, which then never waits: passes may follow each other
         every ``spacing`` cycles. Without, a pass leaves only when the drain is done with the one
         before. The queue's transfers come without ``first`` and ``last``.
@@ -57,8 +60,9 @@ class Accumulators(wiring.Component):
 
     Members: ``o``; ``load``, of which the layer bits are not looked at, and ``bus``, the same
     registered, for the memories of neurons; ``answer``, what those read, two cycles after
-    ``bus.read``; ``abort`` drops everything inside; ``resetting`` while that (or reset) lasts;
-    ``events`` and ``spikes`` count non-zero words and set bits on their first pass.
+    ``bus.read``; ``partner``, of a paired unit, goes to the other one; ``abort`` drops everything
+    inside; ``resetting`` while that (or reset) lasts; ``events`` and ``spikes`` count non-zero
+    words and set bits on their first pass.
     """
 
     def __init__(
@@ -88,9 +92,13 @@ class Accumulators(wiring.Component):
             )
             for lanes in self.group_lanes
         ]
-        columns = max(fold.units * fold.slices * p.columns_per_slice, fold.fire_lanes)
+        columns = max(fold.copies * fold.slices * p.columns_per_slice, fold.fire_lanes)
+        self.lends, self.borrows = fold.paired and unit % 2 == 0, fold.paired and unit % 2 == 1
+        shared = SharedWeights(p, len(self.groups))
         super().__init__(
-            {
+            ({"partner": In(shared)} if self.lends else {})
+            | ({"partner": Out(shared)} if self.borrows else {})
+            | {
                 "o": Out(rows_signature(p)),
                 "load": In(LoadBus()),
                 "bus": Out(LocalBus(columns)),
@@ -173,11 +181,17 @@ class Accumulators(wiring.Component):
         f_word = [_register(e_word[s], f"f_word_{s}") for s in range(fold.slices)]
         f_fetch = Signal(fold.slices, reset_less=True)
         f_token, f_last = Signal(reset_less=True), Signal(reset_less=True)
+        # a shared memory is written at the row that it would read; nothing runs meanwhile
+        from_bus = self.load.read | self.load.write if self.lends else self.load.read
         for s in range(fold.slices):
-            address = Mux(self.load.read, self.load.address[:ROW_BITS], base + e_row[s])
+            address = base + e_row[s]
+            if not self.borrows:
+                address = Mux(from_bus, self.load.address[:ROW_BITS], address)
             m.d.sync += [f_row[s].eq(address), f_word[s].eq(e_word[s])]
+        if not self.borrows:
+            e_fetch = e_fetch | self.load.read.replicate(fold.slices)
         m.d.sync += [
-            f_fetch.eq(e_fetch | self.load.read.replicate(fold.slices)),
+            f_fetch.eq(e_fetch),
             f_token.eq(token),
             f_last.eq(token_last),
         ]
@@ -288,28 +302,47 @@ class Accumulators(wiring.Component):
                 write_data = delay(write_data, 1, f"write_data_{g}")
                 write_column = delay(write_column, 1, f"write_column_{g}")
             for s in range(slices):
-                base = (self.unit * slices + s) * p.columns_per_slice
+                first, memory = s * p.columns_per_slice, g * slices + s
+                if self.borrows:
+                    taken = range(first + columns.start, first + columns.stop)
+                    weights = borrow(m, self.partner, memory, taken, row[s], fetch[s])
+                    m.d.comb += [
+                        group.words[s].eq(word[s]),
+                        group.weights[s].as_value().eq(weights),
+                    ]
+                    continue
+                base = fold.copy_of(self.unit) * slices * p.columns_per_slice + first
                 ids = [base + c for c in columns]
-                ram = ColumnMemory(
-                    columns=len(columns),
-                    rows=p.weight_depth,
-                    bits=p.lanes_per_column * p.weight_bits,
-                    kind=fold.weight_memory,
-                )
-                m.submodules[f"weights_{g}_{s}"] = ram
+                shape = {
+                    "columns": len(columns),
+                    "rows": p.weight_depth,
+                    "bits": p.lanes_per_column * p.weight_bits,
+                }
+                if self.lends:
+                    ram = DualColumnMemory(**shape)
+                    m.submodules[f"weights_{g}_{s}"] = ram
+                    m.d.comb += [ram.row_a.eq(row[s]), ram.read_a.eq(fetch[s])]
+                    lend(m, ram, self.partner, memory, first + columns.start)
+                    weights = ram.data_a
+                else:
+                    ram = ColumnMemory(**shape, kind=fold.weight_memory)
+                    m.submodules[f"weights_{g}_{s}"] = ram
+                    m.d.comb += [
+                        ram.read_row.eq(row[s]),
+                        ram.read.eq(fetch[s]),
+                        ram.write_row.eq(write_row),
+                    ]
+                    weights = ram.read_data
                 m.d.comb += [
-                    ram.read_row.eq(row[s]),
-                    ram.read.eq(fetch[s]),
-                    ram.write_row.eq(write_row),
                     ram.write_data.eq(write_data),
                     ram.write.eq(Cat(write & (write_column == c) for c in ids)),
                     group.words[s].eq(word[s]),
-                    group.weights[s].as_value().eq(ram.read_data.as_value()),
+                    group.weights[s].as_value().eq(weights.as_value()),
                 ]
                 for k, c in enumerate(ids):
                     picked = Signal(name=f"picked_{g}_{s}_{k}", reset_less=True)
                     m.d.sync += picked.eq(is_weight & (column == c))
-                    answer |= ram.read_data[k] & picked.replicate(len(ram.read_data[k]))
+                    answer |= weights[k] & picked.replicate(len(weights[k]))
             offset = sum(self.group_lanes[:g])
             m.d.comb += [group.clear.eq(token), drain.copy[g].eq(token)]
             m.d.comb += [

@@ -30,9 +30,10 @@ class Conv2d(wiring.Component):
     Each of ``units`` units works on every units-th output column: a
     :class:`~spikeloom_hdl.layers.window_scanner.WindowScanner` replays the events of a window once
     a pass of ``lanes`` output channels, into
-    :class:`~spikeloom_hdl.layers.accumulators.Accumulators` of its own. Every unit takes all
-    inputs. Their sums come together again in raster order; biases, skip connection and fire stage
-    are there once.
+    :class:`~spikeloom_hdl.layers.accumulators.Accumulators` of its own, which hold a copy of the
+    weights; ``paired`` units 2k and 2k + 1 read one copy, each through a port of its own. Every
+    unit takes all inputs. Their sums come together again in raster order; biases, skip connection
+    and fire stage are there once.
 
     Rate: with e events in the fullest slice of a window (non-zero words, or set bits in the serial
     form) a pass of r = lanes / fire_lanes transfers takes a unit max(e + 1, ``spacing``) cycles,
@@ -121,6 +122,8 @@ class Conv2d(wiring.Component):
                 unit.load.write.eq(self.load.write),
             ]
             wiring.connect(m, unit.o, getattr(collect, f"i_{k}"))
+            if unit.borrows:
+                wiring.connect(m, self.units[k - 1].partner, unit.partner)
         m.d.comb += [
             self.events.eq(self.scanners[0].entered_events),
             self.spikes.eq(self.scanners[0].entered_spikes),
@@ -165,7 +168,8 @@ class Conv2d(wiring.Component):
 
     def _answer(self, m: Module) -> None:
         """What the load bus reads: the units that do not hold it give zero."""
-        word = reduce(or_, (unit.load.read_data for unit in self.units))
+        holders = (unit for unit in self.units if not unit.borrows)
+        word = reduce(or_, (unit.load.read_data for unit in holders))
         valid = self.units[0].load.read_valid
         if len(self.units) > 1:
             late = Signal.like(self.load.read_data, name="answer", reset_less=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 __all__ = ["COLUMN_BITS", "ROW_BITS", "Folding", "Form", "Multiplier", "WeightMemory", "ceil_div"]
@@ -37,6 +37,8 @@ class Folding:
     ``distributed``, RAM made of LUTs.
     units: pixels of a row worked on in parallel, each with its own copy of the weights; only
     convolutions have more than one.
+    paired: units 2k and 2k + 1 share a copy of the weights, on the two ports of true-dual-port
+    block RAM: half the copies. An iCE40 has no such RAM.
     """
 
     lanes: int = 8
@@ -47,6 +49,8 @@ class Folding:
     multiplier: Multiplier = "lut"
     weight_memory: WeightMemory = "block"
     units: int = 1
+    # in the words of a device the sign of units: those of the others stay as they were
+    paired: bool = field(default=False, metadata={"sign_of": "units"})
 
     def __post_init__(self) -> None:
         for name in ("lanes", "slices", "scan", "fire_lanes", "units"):
@@ -64,3 +68,24 @@ class Folding:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
+        if not isinstance(self.paired, bool):
+            raise ValueError(f"paired must be True or False, not {self.paired!r}")
+        if self.paired and self.units % 2:
+            raise ValueError(
+                f"paired units must be an even number, not {self.units}: use one more or one less,"
+                " or no pairs"
+            )
+        if self.paired and self.weight_memory != "block":
+            raise ValueError(
+                "paired units share the ports of weight_memory 'block', not of"
+                f" {self.weight_memory!r}"
+            )
+
+    @property
+    def copies(self) -> int:
+        """Copies of the weights: one a unit, or one a pair of them."""
+        return self.units // 2 if self.paired else self.units
+
+    def copy_of(self, unit: int) -> int:
+        """Return which copy of the weights a unit reads."""
+        return unit // 2 if self.paired else unit

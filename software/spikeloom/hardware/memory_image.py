@@ -86,7 +86,7 @@ def _shapes(layer: LayerParameters) -> Iterator[tuple[Kind, int, int, int]]:
         yield Kind.SKIP, 2 * lanes, layer.weight_bits, layer.drain_rows
         return
     fold, neurons = layer.folding, layer.folding.fire_lanes
-    weights = fold.units * fold.slices * layer.columns_per_slice
+    weights = fold.copies * fold.slices * layer.columns_per_slice
     yield Kind.WEIGHT, weights, layer.lanes_per_column * layer.weight_bits, layer.weight_depth
     yield Kind.BIAS, neurons, layer.accumulator_bits, layer.drain_rows
     if layer.fires:
@@ -98,9 +98,10 @@ def _shapes(layer: LayerParameters) -> Iterator[tuple[Kind, int, int, int]]:
 def columns(parameters: NetworkParameters) -> Iterator[Column]:
     """List every memory column of a device, in the order of the image and of its CRC.
 
-    Weights: column (unit * slices + slice) * columns_per_slice + c; every unit has a copy. The
-    other memories of a layer with weights: column = fire lane. SKIP of an addition: the first
-    ``lanes`` columns weigh its first stream, the others its second.
+    Weights: column (copy * slices + slice) * columns_per_slice + c; every unit has a copy, paired
+    units one between the two of them. The other memories of a layer with weights: column = fire
+    lane. SKIP of an addition: the first ``lanes`` columns weigh its first stream, the others its
+    second.
     """
     for index, layer in enumerate(parameters.layers):
         for kind, count, bits, rows in _shapes(layer):
@@ -168,7 +169,7 @@ def _content(op: Layer, layer: LayerParameters) -> dict[Kind, np.ndarray]:
     fires = op.threshold is not None
     if isinstance(layer, SynapseParameters):
         assert isinstance(op, (Dense, Readout, Conv2d))
-        copies = (layer.folding.units, 1)
+        copies = (layer.folding.copies, 1)
         content[Kind.WEIGHT] = np.tile(_weight_columns(op.weight, layer), copies)
     if not isinstance(op, Fire):
         content[Kind.BIAS] = neurons(op.bias, layer.accumulator_bits, -1 if fires else 0)

@@ -58,7 +58,7 @@ class SynapseParameters:
                 f" {self.rows_per_pass}) exceeds {1 << ROW_BITS}: use more lanes or slices"
             )
         fold = self.folding
-        columns = max(fold.units * fold.slices * self.columns_per_slice, fold.fire_lanes)
+        columns = max(fold.copies * fold.slices * self.columns_per_slice, fold.fire_lanes)
         if columns > 1 << COLUMN_NUMBER_BITS:
             raise ValueError(
                 f"{columns} memory columns exceed {1 << COLUMN_NUMBER_BITS}:"

@@ -29,15 +29,28 @@ def _read_number(data: Iterator[int]) -> int:
     raise ValueError("the description is cut short")
 
 
+def _signs(item: Any) -> dict[str, str]:
+    """Flags of a dataclass that are the sign of a number before them: number -> flag."""
+    marked = ((f.metadata.get("sign_of"), f.name) for f in dataclasses.fields(item))
+    return {number: flag for number, flag in marked if number is not None}
+
+
 def pack_fields(item: Any) -> bytes:
-    """Pack a frozen dataclass of integers, choices (Literal) and such dataclasses."""
-    hints, out = get_type_hints(type(item)), b""
+    """Pack a frozen dataclass of integers, choices (Literal) and such dataclasses.
+
+    A flag with the metadata ``sign_of`` takes no place: it is the sign of that number, >= 1, which
+    stands before it.
+    """
+    hints, signs, out = get_type_hints(type(item)), _signs(item), b""
     for f in dataclasses.fields(item):
         value, hint = getattr(item, f.name), hints[f.name]
+        if f.name in signs.values():
+            continue
         if dataclasses.is_dataclass(hint):
             out += pack_fields(value)
         elif hint in (int, bool):
-            out += _number(int(value))
+            negative = f.name in signs and getattr(item, signs[f.name])
+            out += _number(-value if negative else int(value))
         else:
             out += _number(get_args(hint).index(value))
     return out
@@ -45,13 +58,17 @@ def pack_fields(item: Any) -> bytes:
 
 def unpack_fields(cls: type, data: Iterator[int]) -> Any:
     """Take :func:`pack_fields` of ``cls`` off a stream of bytes; ValueError if it is not there."""
-    hints, values = get_type_hints(cls), {}
+    hints, signs, values = get_type_hints(cls), _signs(cls), {}
     for f in dataclasses.fields(cls):
         hint = hints[f.name]
+        if f.name in signs.values():
+            continue
         if dataclasses.is_dataclass(hint):
             values[f.name] = unpack_fields(hint, data)  # type: ignore[arg-type]
         elif hint in (int, bool):
             values[f.name] = hint(_read_number(data))
+            if f.name in signs and values[f.name] < 0:
+                values[f.name], values[signs[f.name]] = -values[f.name], True
         else:
             index, choices = _read_number(data), get_args(hint)
             if not 0 <= index < len(choices):
