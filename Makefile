@@ -39,6 +39,7 @@ $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) -e '.[all,dev]'
 	@$(PIP) optuna torchmetrics joblib colorama  # what the four codecs of spike-encoding import
 	@$(PIP) --no-deps spike-encoding seglearn
+	@$(PIP) --no-deps onnx2torch  # without torchvision, which it asks for
 	@touch $@
 
 setup: $(VENV)/.demo

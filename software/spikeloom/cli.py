@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from spikeloom.cli_convert import convert
 from spikeloom.cli_plan import plan
 from spikeloom.cli_trace import trace
 from spikeloom.errors import InputError, SpikeloomError, ToolError
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(convert)
 app.command()(plan)
 app.command()(trace)
 console = Console()
@@ -62,55 +64,6 @@ def demo(
     from spikeloom_sim.demo import run_demo
 
     run_demo(board, images=images, out=out, console=console)
-
-
-@app.command()
-def convert(
-    model: Annotated[str, typer.Argument(help="file.py:factory[@weights.safetensors]")],
-    data: Annotated[str, typer.Option("--data", "-d", help="calibration: .npy, .npz or 'mnist'")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="the .spikeloom file to write")],
-    steps: Annotated[str, typer.Option(help="spikes in a word, T; several: 1,2,4,8")] = "4",
-    weight_bits: Annotated[int, typer.Option(min=2, max=8)] = 8,
-) -> None:
-    """Turn a trained ANN into a spiking integer network; the last T given is saved."""
-    import torch
-
-    from spikeloom.conversion import convert as to_spikes
-    from spikeloom.conversion import lower
-    from spikeloom.sources import load_model, load_samples
-
-    wanted = [int(part) for part in steps.split(",") if part.strip() in set("12345678")]
-    if len(wanted) != len(steps.split(",")):
-        raise InputError(f"--steps takes numbers from 1 to 8 such as 4 or 1,2,4,8, not {steps!r}")
-    _prepare(out)
-    network_in = load_model(model)
-    calibration, _ = load_samples(data, train=True)
-    samples, labels = load_samples(data)
-    apart = "" if not np.array_equal(calibration, samples) else " (measured on calibration data)"
-    table = Table(title=f"{model}{apart}")
-    for name in ("T", "ANN", "SNN (float)", "integers", "same decision as the ANN"):
-        table.add_column(name, justify="right")
-
-    def percent(decisions: np.ndarray, truth: np.ndarray | None) -> str:
-        return "-" if truth is None else f"{100 * float((decisions == truth).mean()):.2f} %"
-
-    with torch.no_grad():
-        for count in wanted:
-            snn = to_spikes(network_in, calibration[:1000], steps=count)
-            net = lower(snn, weight_bits=weight_bits)
-            images = torch.from_numpy(samples)
-            ann = network_in(images.float() / 255).argmax(1).numpy()
-            spiking = snn(images).argmax(1).numpy()
-            integers = net.run(samples).argmax(1)
-            table.add_row(
-                str(count),
-                *(percent(decisions, labels) for decisions in (ann, spiking, integers)),
-                percent(integers, ann),
-            )
-    console.print(table)
-    console.print(str(snn.report()))
-    net.save(out)
-    console.print(f"wrote {out} (T = {wanted[-1]})", soft_wrap=True)
 
 
 @app.command()
@@ -216,7 +169,7 @@ def build(
 def run(
     net: NetArgument,
     data: Annotated[
-        str, typer.Argument(help=".npy (n, ...) uint8, .npz (x, y), IDX folder, mnist, motion")
+        str, typer.Argument(help=".npy (n, ...) uint8, .npz (x, y), IDX folder, mnist, smartwatch")
     ],
     device: Annotated[
         str, typer.Option("--device", "-d", help="'sim', a port, sim://DIR or serial://PORT")

@@ -16,7 +16,7 @@ __all__ = ["trace"]
 def trace(
     net: Annotated[str, typer.Argument(help="a .spikeloom file, or the name of a shipped one")],
     data: Annotated[
-        str, typer.Argument(help=".npy (n, ...) uint8, .npz (x, y), IDX folder, mnist, motion")
+        str, typer.Argument(help=".npy (n, ...) uint8, .npz (x, y), IDX folder, mnist, smartwatch")
     ],
     device: Annotated[str, typer.Option("--device", "-d", help="only 'sim': inside the gates")] = (
         "sim"

@@ -1,8 +1,7 @@
-"""What a user names on the command line: samples (.npy, .npz, IDX folder, `mnist` ...), models."""
+"""What a user names on the command line: samples (.npy, .npz, IDX folder, a name), models."""
 
 from __future__ import annotations
 
-import importlib.util
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +17,11 @@ if TYPE_CHECKING:
 
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64] | None]
 
+#: Data sets that come out of installed packages.
+_NAMED = {"mnist": mnist_5k, "smartwatch": motion_windows}
 _FORMS = (
-    "a .npy array, a .npz with x (and y), a folder of IDX files, 'mnist' or 'motion'; a folder or"
-    " mnist with :rgb32 behind it is put into the shape of CIFAR"
+    "a .npy array, a .npz with x (and y), a folder of IDX files, 'mnist' or 'smartwatch'; a folder"
+    " or mnist with :rgb32 behind it is put into the shape of CIFAR"
 )
 _RGB32 = ":rgb32"
 
@@ -28,16 +29,14 @@ _RGB32 = ":rgb32"
 def load_samples(name: str, *, train: bool = False) -> Samples:
     """Return samples uint8 (n, ...) and their labels (n,), or None where there are none.
 
-    name: ``mnist`` (digits), ``motion`` (windows of a smartwatch's movements), a folder or a file;
+    name: ``mnist`` (digits), ``smartwatch`` (windows of movements), a folder or a file;
     ``mnist:rgb32`` and ``FOLDER:rgb32`` are the images as (3, 32, 32).
     train: of a data set with a split, the training part (for calibration) instead of the test part.
     Raises InputError when the name leads to no samples.
     """
     plain = name.removesuffix(_RGB32)
-    if name == "motion":
-        images = motion_windows()
-    elif plain == "mnist":
-        images = mnist_5k()
+    if plain in _NAMED:
+        images = _NAMED[plain]()
     elif Path(plain).is_dir():
         images = idx_folder(plain)
     else:
@@ -74,39 +73,11 @@ def _load_file(path: Path) -> Samples:
 
 
 def load_model(source: str) -> nn.Module:
-    """Build the model ``file.py:factory[@weights.safetensors]`` and put it into eval mode.
+    """Build the model that a user names, in eval mode.
 
-    The factory is called without arguments and returns an nn.Module. Raises InputError that says
-    which part of the source is wrong.
+    source: ``file.py:factory[@weights]``, ``x.onnx`` or ``x.pt2``.
+    Raises InputError that says which part of the source is wrong.
     """
-    import safetensors
-    from safetensors.torch import load_file
-    from torch import nn
+    from spikeloom.model_sources import load
 
-    spec, _, weights = source.partition("@")
-    file, colon, factory = spec.rpartition(":")
-    if not colon:
-        raise InputError(f"a model is file.py:factory[@weights.safetensors], not {source!r}")
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"no file {path}: a model is file.py:factory[@weights.safetensors]")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise InputError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-        model = getattr(module, factory)()
-    except AttributeError as error:
-        raise InputError(f"{path} has no working {factory}(): {error}") from error
-    except Exception as error:  # whatever the user's own file raises is the user's to see
-        raise InputError(f"{path}: {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise InputError(f"{spec} returned a {type(model).__name__}, expected an nn.Module")
-    if weights:
-        try:
-            model.load_state_dict(load_file(weights))
-        except (OSError, safetensors.SafetensorError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise InputError(f"{weights} does not hold the weights of {factory}: {first}") from None
-    return model.eval()
+    return load(source)

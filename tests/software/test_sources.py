@@ -52,11 +52,11 @@ def test_data_sets_in_the_shapes_of_the_shipped_networks():
     assert colour.shape == (1000, 3, 32, 32)
     assert np.array_equal(colour[:, 1, 2:30, 2:30], digits)
     assert np.array_equal(labels, same)
-    moves, kinds = load_samples("motion")
+    moves, kinds = load_samples("smartwatch")
     assert moves.shape[1:] == (6, 128, 1)
     assert len(np.unique(kinds)) == 7
-    with pytest.raises(InputError, match="no data at motion:rgb32: give .* 'motion'"):
-        load_samples("motion:rgb32")
+    with pytest.raises(InputError, match="not grey and up to 32 x 32"):
+        load_samples("smartwatch:rgb32")
 
 
 def test_bad_samples(tmp_path):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spikeloom.conversion import state
 from spikeloom.conversion.layers import SpikingLayer
 from spikeloom.errors import InputError
 
@@ -157,3 +158,27 @@ class SpikingNetwork(nn.Module):
     def report(self) -> Report:
         """Bits, thresholds and error of every edge, as measured in calibration."""
         return self._report
+
+    def get_extra_state(self) -> Tensor:
+        """Structure and report for ``state_dict``, as a tensor of bytes."""
+        return state.pack(self)
+
+    def set_extra_state(self, state_of: object) -> None:
+        """Take the report of a state_dict; InputError where its structure is another one's."""
+        given = state.unpack(state_of)
+        if given["structure"] != state.structure(self):
+            raise InputError("the state_dict is of another spiking network")
+        edges = (
+            {**e, "thresholds": np.array(e["thresholds"]), "pruned": tuple(e["pruned"])}
+            for e in given["report"]
+        )
+        self._report = Report(tuple(EdgeReport(**e) for e in edges))
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a state_dict: the same logits. InputError, one line, for another network's."""
+        wrong = state.difference(self, state_dict) if strict else ""
+        if wrong:
+            raise InputError(f"the state_dict is of another spiking network: {wrong}")
+        return super().load_state_dict(state_dict, strict, assign)

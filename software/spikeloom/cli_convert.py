@@ -1,0 +1,156 @@
+"""``spikeloom convert``: a trained network into a spiking integer network, with what that cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from spikeloom.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from spikeloom.conversion import SpikingNetwork
+    from spikeloom.network import Network
+
+__all__ = ["convert"]
+
+_BATCH = 250  # samples that pass through a network together: bounds the memory
+
+
+def convert(
+    model: Annotated[
+        str,
+        typer.Argument(help="file.py:factory[@weights.safetensors|.pt] (it runs!), x.onnx, x.pt2"),
+    ],
+    data: Annotated[
+        str,
+        typer.Option("--data", "-d", help=".npy, .npz (x, y), IDX folder, 'mnist', 'smartwatch'"),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="the .spikeloom file to write")],
+    steps: Annotated[str, typer.Option(help="spikes in a word, T; several: 1,2,4,8")] = "4",
+    weight_bits: Annotated[int, typer.Option(min=2, max=8)] = 8,
+    images: Annotated[int, typer.Option(min=1, help="training samples to calibrate on")] = 1000,
+    reconstruct: Annotated[
+        bool | None,
+        typer.Option(
+            help="fit the weights to the calibration samples; without either, for 4 bits and fewer"
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="test samples, 0: all")] = 0,
+) -> None:
+    """Turn a trained ANN into a spiking integer network; the last T given is saved.
+
+    A file.py is your own program and is executed. Weights are only read as tensors.
+    """
+    wanted = [int(part) for part in steps.split(",") if part.strip() in set("12345678")]
+    if len(wanted) != len(steps.split(",")):
+        raise InputError(f"--steps takes numbers from 1 to 8 such as 4 or 1,2,4,8, not {steps!r}")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: --out takes the name of a file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    import numpy as np
+    import torch
+
+    from spikeloom.conversion import convert as to_spikes
+    from spikeloom.conversion import lower
+    from spikeloom.sources import load_model, load_samples
+
+    console = Console()
+    network = load_model(model)
+    calibration, _ = load_samples(data, train=True)
+    samples, labels = load_samples(data)
+    apart = not np.array_equal(calibration, samples)
+    calibration = calibration[_spread(len(calibration), images)]
+    if limit:
+        samples, labels = samples[:limit], None if labels is None else labels[:limit]
+    title = f"{model}, {len(samples)} samples{'' if apart else ' (calibrated on some of them)'}"
+    table = Table(title=title)
+    for name in ("T", "ANN", "SNN (float)", "integers", "same decision as the ANN"):
+        table.add_column(name, justify="right")
+    fit = weight_bits <= 4 if reconstruct is None else reconstruct
+    with torch.no_grad():
+        ann: Any = None
+        for count in wanted:
+            snn = to_spikes(network, calibration, steps=count)
+            net = lower(snn, weight_bits=weight_bits, reconstruct=calibration if fit else None)
+            ann = _decisions(network, snn, samples) if ann is None else ann
+            spiking = _decisions(snn, snn, samples)
+            whole = np.concatenate([net.run(part).argmax(1) for part in _parts(samples)])
+            shown = [_percent(found, labels) for found in (ann, spiking, whole)]
+            table.add_row(str(count), *shown, _percent(whole, ann))
+    console.print(table)
+    console.print(_layers(snn, net))
+    net.save(out)
+    console.print(f"wrote {out} (T = {wanted[-1]})", soft_wrap=True)
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """Indices of some samples from all over a set: some sets are sorted."""
+    import numpy as np
+
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
+def _parts(samples: NDArray[Any]) -> list[NDArray[Any]]:
+    return [samples[i : i + _BATCH] for i in range(0, len(samples), _BATCH)]
+
+
+def _percent(decisions: NDArray[Any], truth: NDArray[Any] | None) -> str:
+    return "-" if truth is None else f"{100 * float((decisions == truth).mean()):.2f} %"
+
+
+def _decisions(model: nn.Module, snn: SpikingNetwork, samples: NDArray[Any]) -> NDArray[Any]:
+    """Classes that a float model decides for samples, given in the shape that it takes."""
+    import numpy as np
+    import torch
+
+    shape, found = snn.sample_shape, []
+    for part in _parts(samples):
+        # only the ANN's own code runs here: what it cannot take is the user's mistake
+        x = torch.from_numpy(part).reshape(len(part), *shape)
+        try:
+            found.append(model(x.to(torch.get_default_dtype()) / 255).argmax(1).numpy())
+        except (RuntimeError, ValueError, TypeError) as error:
+            line = " ".join(str(error).split())
+            raise InputError(f"the model does not take samples {shape}: {line}") from error
+    return np.concatenate(found)
+
+
+def _layers(snn: SpikingNetwork, net: Network) -> Table:
+    """What conversion and lowering did, layer by layer."""
+    from spikeloom.conversion import lowering_report
+
+    table = Table(
+        title="layer by layer, on the calibration samples", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.caption = (
+        "error: of what it gives, to the ANN; fires: words that are not zero; dead: channels that"
+        " never fire; weights: their rounding error; clipped: codes; bits: of the accumulator"
+    )
+    table.add_column("layer", overflow="fold", min_width=8)
+    for name in ("T", "threshold", "error", "fires", "dead", "weights", "clipped", "bits"):
+        table.add_column(name, justify="right", no_wrap=True)
+    lowered = {report.name: report for report in lowering_report(net)}
+    for edge in snn.report():
+        low, high = float(edge.thresholds.min()), float(edge.thresholds.max())
+        span = f"{low:.2g}" if low == high else f"{low:.2g} .. {high:.2g}"
+        row = [edge.name, str(edge.steps), span, f"{edge.error:.2%}", f"{edge.rate:.1%}"]
+        table.add_row(*row, str(len(edge.pruned)), *_lowered(lowered.pop(edge.name, None)))
+    for name, report in lowered.items():  # the readout, and convolutions that do not fire
+        table.add_row(name, *["-"] * 5, *_lowered(report))
+    return table
+
+
+def _lowered(report: Any) -> list[str]:
+    if report is None:
+        return ["-"] * 3
+    return [f"{report.weight_error:.2%}", str(report.clipped), str(report.accumulator_bits)]
