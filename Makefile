@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BOARD ?= ulx3s-85f
 NET ?= mnist-mlp
+FIXED ?=
 FASHION := data/fashion-mnist
 DIGITS := data/mnist-10k
 SEED ?= 1
@@ -16,7 +17,7 @@ help:
 	@echo "make demo       set up, then the main job: MNIST on the virtual board"
 	@echo "make test       set up, then the tests"
 	@echo "make sim        cocotb benches  [CORE=name] [WAVES=1] [SEED=n]"
-	@echo "make bitstream  BOARD=ulx3s-85f|icebreaker|... NET=mnist-mlp|FILE"
+	@echo "make bitstream  BOARD=ulx3s-85f|icebreaker|... NET=mnist-mlp|FILE  [FIXED=1: its weights in it]"
 	@echo "make verilog    NET=mnist-mlp|FILE: a whole network as one Verilog file"
 	@echo "make bench      side-by-side measurements (needs make data)"
 	@echo "make data       fetch Fashion-MNIST (Debian); elsewhere put its IDX files in $(FASHION);"
@@ -57,7 +58,7 @@ sim: setup-dev
 	@$(BIN)/python -m spikeloom_sim.simulate $(if $(CORE),--core $(CORE)) $(if $(WAVES),--waves) --seed $(SEED)
 
 bitstream: setup-dev
-	@$(BIN)/spikeloom build $(NET) --board $(BOARD)
+	@$(BIN)/spikeloom build $(NET) --board $(BOARD) $(if $(FIXED),--fixed-weights)
 
 verilog: setup
 	@$(BIN)/spikeloom verilog $(NET) --board $(BOARD) -o build/$(notdir $(NET)).v

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
 from spikeloom.errors import BuildError
+from spikeloom.hardware.fixed_image import Image
 from spikeloom.hardware.parameters import Folding, NetworkParameters
 
 from spikeloom_boards.reset import PowerOnReset
@@ -90,14 +91,18 @@ class Board(ABC):
 
         return foldings(network, self)
 
-    def fold(self, network: Network) -> tuple[Folding, ...]:
+    def fold(self, network: Network, *, fixed: bool = False) -> tuple[Folding, ...]:
         """Choose the folding of a network; BuildError names the layer and what does not fit.
 
-        A shipped network has a plan of its own where there is one, see ``plans``.
+        A shipped network has a plan of its own where there is one, see ``plans``. fixed: for
+        weights in the bitstream, which cannot lie in SPRAM.
         """
         from spikeloom_boards.plan import foldings
         from spikeloom_boards.shipped_plans import shipped_foldings
 
+        if fixed and self.resources.spram:
+            resources = dataclasses.replace(self.resources, spram=0)
+            return foldings(network, dataclasses.replace(self, resources=resources))
         return shipped_foldings(network, self) or foldings(network, self)
 
     def check(self, parameters: NetworkParameters) -> None:
@@ -109,9 +114,12 @@ class Board(ABC):
                     f" {self.device} has no two ports that read: fold it with paired = false"
                 )
 
-    def top(self, parameters: NetworkParameters) -> BoardTop:
-        """Return the board's own top: everything between its pins for one network."""
-        return BoardTop(self, parameters)
+    def top(self, parameters: NetworkParameters, image: Image | None = None) -> BoardTop:
+        """Return the board's own top: everything between its pins for one network.
+
+        image: weights that are fixed in the bitstream, as ``memory_image`` gives them.
+        """
+        return BoardTop(self, parameters, image=image)
 
 
 @dataclass(frozen=True)
@@ -126,12 +134,21 @@ class LedStates:
 class BoardTop(Elaboratable):
     """The top of a board: PLL, reset, serial port, LEDs and the accelerator.
 
-    ``core`` replaces the accelerator (same ports) in experiments and tests.
+    ``core`` replaces the accelerator (same ports) in experiments and tests. ``image``: weights that
+    are fixed in the bitstream.
     """
 
-    def __init__(self, board: Board, parameters: NetworkParameters, *, core: Any = None):
+    def __init__(
+        self,
+        board: Board,
+        parameters: NetworkParameters,
+        *,
+        core: Any = None,
+        image: Image | None = None,
+    ):
         self.board = board
         self.parameters = parameters
+        self.image = image
         self._core = core
 
     def elaborate(self, platform: Any) -> Module:
@@ -152,7 +169,10 @@ class BoardTop(Elaboratable):
             from spikeloom_hdl.accelerator import Accelerator
 
             self._core = Accelerator(
-                self.parameters, clock_hz=self.board.clock_hz, board_id=self.board.board_id
+                self.parameters,
+                clock_hz=self.board.clock_hz,
+                board_id=self.board.board_id,
+                image=self.image,
             )
         m.submodules.core = core = self._core
         uart = platform.request("uart", dir="-")

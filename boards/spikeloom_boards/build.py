@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikeloom.errors import BuildError, ToolError
+from spikeloom.hardware.fixed_image import Image, fixed_crc, layer_contents
+from spikeloom.hardware.folding import Folding
+from spikeloom.hardware.memory_image import memory_image
 from spikeloom.hardware.parameters import NetworkParameters
 
 from spikeloom_boards.board import Board
@@ -28,7 +31,7 @@ from spikeloom_boards.toolchain import Tool, announce_first_call, find_tool
 if TYPE_CHECKING:
     from spikeloom.network import Network
 
-__all__ = ["MARGIN", "build", "resolve"]
+__all__ = ["MARGIN", "build", "fixed_image", "resolve"]
 
 #: nextpnr's Fmax must be this much above the clock, or the build fails
 MARGIN = 1.05
@@ -37,13 +40,41 @@ Progress = Callable[[str], None]
 
 
 def resolve(
-    board: Board | str, network: Network | NetworkParameters
+    board: Board | str,
+    network: Network | NetworkParameters,
+    *,
+    foldings: Sequence[Folding] | None = None,
+    fixed: bool = False,
 ) -> tuple[Board, NetworkParameters]:
-    """Return the board of a name, and the parameters of a network folded onto it."""
+    """Return the board of a name, and the parameters of a network folded onto it.
+
+    foldings: instead of those that the board chooses. fixed: for weights in the bitstream.
+    """
     device = find_board(board) if isinstance(board, str) else board
     if isinstance(network, NetworkParameters):
+        if foldings is not None:
+            raise BuildError("foldings go with a network: parameters have their own")
         return device, network
-    return device, network.parameters(device.fold(network))
+    if foldings is None:
+        foldings = device.fold(network, fixed=fixed)
+    return device, network.parameters(foldings)
+
+
+def fixed_image(network: Network | NetworkParameters, parameters: NetworkParameters) -> Image:
+    """Return the memories of a network for a bitstream that holds its weights.
+
+    Raises BuildError when there are no weights, only parameters, or a memory cannot hold any.
+    """
+    if isinstance(network, NetworkParameters):
+        raise BuildError(
+            "fixed weights need a network: these are parameters, which hold its structure alone"
+        )
+    image = memory_image(network, parameters)
+    try:
+        layer_contents(parameters, image)
+    except ValueError as error:
+        raise BuildError(str(error)) from error
+    return image
 
 
 def build(
@@ -55,26 +86,34 @@ def build(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
     top: Any = None,
+    foldings: Sequence[Folding] | None = None,
+    fixed: bool = False,
 ) -> BuildReport:
     """Build the bitstream of a network's structure for a board.
 
     Writes ``top.bit`` or ``top.bin``, ``report.json``, ``report.txt``, ``structure.json`` and the
     logs into ``out_dir`` (default ``build/<board>-<build id>``). A network is folded onto the
-    board; its weights are not in the bitstream. A build of the same content comes from the cache.
+    board, with ``foldings`` if they are given. Its weights are not in the bitstream, unless
+    ``fixed``: then no other network ever runs on it, and nothing is uploaded. A build of the same
+    content comes from the cache.
     ``seeds`` are tried one after another until timing is met. ``progress`` is called with one line
     a step. ``top`` replaces the board's own top (experiments).
 
-    Raises BuildError when the design does not fit or timing is not met with any seed, ToolError
-    when a tool is missing or fails.
+    Raises BuildError when the design does not fit or timing is not met with any seed, or weights
+    cannot be fixed, ToolError when a tool is missing or fails.
     """
     say = progress or (lambda line: None)
-    board, parameters = resolve(board, network)
+    board, parameters = resolve(board, network, foldings=foldings, fixed=fixed)
+    image = fixed_image(network, parameters) if fixed else None
     flow = FLOWS[board.family]
     tools = {name: find_tool(name) for name in ("yosys", flow.nextpnr, flow.packer)}
     say(f"{board.title}: elaborating")
-    design = prepare(board, parameters, top=top)
+    design = prepare(board, parameters, top=top, image=image)
     key = _key(design, tools, seeds)
-    out = Path(out_dir or Path("build", f"{board.name}-{parameters.build_id:016x}"))
+    out = Path(
+        out_dir
+        or Path("build", f"{board.name}-{parameters.build_id:016x}{'-fixed' if fixed else ''}")
+    )
     cache = Path(cache_dir) if cache_dir is not None else default_cache()
     stored = cache / key
     if (report := fetch(stored, out)) is not None:
@@ -94,10 +133,12 @@ def build(
             say(f"{flow.packer}: bitstream")
             _run(tools[flow.packer], design.pack_arguments, work, "pack.out")
             report = _report(board, parameters, key, seed, placed, tools, work)
-            report = dataclasses.replace(report, seconds=round(time.monotonic() - started, 1))
+            seconds = round(time.monotonic() - started, 1)
+            crc = "" if image is None else f"{fixed_crc(image):08x}"
+            report = dataclasses.replace(report, seconds=seconds, weights_crc=crc)
             (work / "report.json").write_text(report.to_json())
             (work / "report.txt").write_text(report.to_text())
-            (work / "structure.json").write_text(structure(board, parameters))
+            (work / "structure.json").write_text(structure(board, parameters, image))
         finally:
             out.mkdir(parents=True, exist_ok=True)
             for path in work.glob("*.log"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom.errors import ToolError
+from spikeloom.hardware.fixed_image import Image, fixed_crc
 from spikeloom.hardware.parameters import NetworkParameters
 
 from spikeloom_boards.board import Board
@@ -47,8 +48,12 @@ class Design:
         return [self.files, self.place_arguments, self.pack_arguments]
 
 
-def structure(board: Board, parameters: NetworkParameters) -> str:
-    """Return JSON that tells which board and which network structure a build is for."""
+def structure(board: Board, parameters: NetworkParameters, image: Image | None = None) -> str:
+    """Return JSON that tells which board and which network structure a build is for.
+
+    image: weights that are fixed in it; their CRC tells one network from another.
+    """
+    fixed = {} if image is None else {"weights_crc": f"{fixed_crc(image):08x}"}
     return json.dumps(
         {
             "board": board.name,
@@ -56,20 +61,28 @@ def structure(board: Board, parameters: NetworkParameters) -> str:
             "build_id": f"{parameters.build_id:016x}",
             "words": list(parameters.to_words()),
             "layers": [dataclasses.asdict(layer) for layer in parameters.layers],
+            **fixed,
         },
         indent=2,
     )
 
 
-def prepare(board: Board, parameters: NetworkParameters, *, top: Any = None) -> Design:
+def prepare(
+    board: Board,
+    parameters: NetworkParameters,
+    *,
+    top: Any = None,
+    image: Image | None = None,
+) -> Design:
     """Elaborate a board's top (or another ``top`` for its pins) into the files of a build.
 
+    image: weights that are fixed in the bitstream.
     Raises BuildError for a folding that the board's FPGA has no cells for.
     """
     board.check(parameters)
     flow = FLOWS[board.family]
     plan = board.platform().prepare(
-        top if top is not None else board.top(parameters),
+        top if top is not None else board.top(parameters, image),
         "top",
         emit_src=False,
         verbose=True,
@@ -109,20 +122,32 @@ def memory_hints(rtlil: str, family: str) -> str:
 _NO_CHECK = re.compile(r"^  attribute \\no_rw_check .*$", re.M)
 
 
-def board_verilog(board: Board, parameters: NetworkParameters, *, top: Any = None) -> str:
+def board_verilog(
+    board: Board,
+    parameters: NetworkParameters,
+    *,
+    top: Any = None,
+    image: Image | None = None,
+) -> str:
     """Return a board's own top as Verilog, module ``top``, vendor cells left as instances."""
     from amaranth.back.verilog import _convert_rtlil_text
 
-    return _convert_rtlil_text(prepare(board, parameters, top=top).files["top.il"])
+    return _convert_rtlil_text(prepare(board, parameters, top=top, image=image).files["top.il"])
 
 
-def post_synthesis_verilog(board: Board, parameters: NetworkParameters, *, top: Any = None) -> str:
+def post_synthesis_verilog(
+    board: Board,
+    parameters: NetworkParameters,
+    *,
+    top: Any = None,
+    image: Image | None = None,
+) -> str:
     """Return the synthesised netlist of a board's top as Verilog: vendor cells and wires only.
 
     Raises ToolError when yosys is missing or fails.
     """
     tool = find_tool("yosys")
-    design = prepare(board, parameters, top=top)
+    design = prepare(board, parameters, top=top, image=image)
     with tempfile.TemporaryDirectory(prefix="spikeloom-netlist-") as folder:
         work = Path(folder)
         design.write(work)

@@ -88,13 +88,16 @@ def read_plan(path: str | Path) -> Plan:
         raise InputError(f"{path}: {error}") from error
 
 
-def planned(network: Network, board: Board, path: str | Path | None) -> NetworkParameters:
+def planned(
+    network: Network, board: Board, path: str | Path | None, *, fixed: bool = False
+) -> NetworkParameters:
     """Return a network's structure as a plan's file folds it, or as the board does without one.
 
+    fixed: for weights in the bitstream.
     Raises InputError for a file that is no plan, BuildError for one of another board or network.
     """
     if path is None:
-        return network.parameters(board.fold(network))
+        return network.parameters(board.fold(network, fixed=fixed))
     plan = read_plan(path)
     if plan.board != board.name:
         raise BuildError(f"{path} is a plan for {plan.board}, not for {board.name}")

@@ -18,7 +18,7 @@ class BuildReport:
     fmax_hz: what nextpnr guarantees for the clock that the design uses, ``clock_hz``.
     build_id: hash of the network's structure; the driver asks the board for it. key: hash of
     everything that went into the bitstream. seconds: wall time of the build (of the first one when
-    it came from the cache).
+    it came from the cache). weights_crc: of weights that are fixed in the bitstream, else empty.
     """
 
     board: str
@@ -42,6 +42,7 @@ class BuildReport:
     bitstream: str
     tools: dict[str, str]
     layers: list[dict[str, Any]]
+    weights_crc: str = ""
 
     @property
     def margin(self) -> float:
@@ -70,8 +71,10 @@ class BuildReport:
         lines = [
             f"{self.bitstream} for {self.board} ({self.device})",
             f"build id {self.build_id}, content {self.key}",
-            "",
         ]
+        if self.weights_crc:
+            lines.append(f"weights fixed in the bitstream, CRC {self.weights_crc}")
+        lines.append("")
         for name, used, available in rows:
             if available == 0:
                 continue

@@ -3,9 +3,10 @@
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import Image, fixed_crc
 from spikeloom.hardware.parameters import DenseParameters, NetworkParameters
 from spikeloom.hardware.protocol import MAX_FRAME, VERSION
-from spikeloom.hardware.registers import MAGIC, pack
+from spikeloom.hardware.registers import MAGIC, Capability, pack
 
 from spikeloom_hdl.link.cobs import CobsDecoder, CobsEncoder
 from spikeloom_hdl.link.command import CommandProcessor
@@ -20,8 +21,6 @@ from spikeloom_hdl.network import NetworkCore
 
 __all__ = ["Accelerator"]
 
-ZERO_RUNS = 1  # capability: runs of zero words may be coded
-
 
 class Accelerator(wiring.Component):
     """NetworkCore, UART, link, buffers and registers.
@@ -30,10 +29,13 @@ class Accelerator(wiring.Component):
     default_baud: the line rate after reset.
     sample_slots, results, frames: sizes of the buffers for samples, results and received frames
     (powers of two); by default what fits the block RAMs of a small FPGA.
+    image: what the memories hold for ever, as ``memory_image`` gives it: the board classifies as
+    soon as it is configured. Without, a host loads them.
 
     ``heartbeat`` blinks about once a second, ``link_error`` lights for about a quarter of a second
     after every damaged or lost frame, ``link_active`` after every sound one.
-    Raises ValueError if the clock cannot make the rate to within 2 %, or a size is impossible.
+    Raises ValueError if the clock cannot make the rate to within 2 %, or a size is impossible, or
+    the image is none of these parameters.
     """
 
     rx: In(1, init=1)
@@ -52,6 +54,7 @@ class Accelerator(wiring.Component):
         sample_slots: int | None = None,
         results: int | None = None,
         frames: int = 2,
+        image: Image | None = None,
     ):
         if not 1 <= clock_hz < 1 << 32:
             raise ValueError(f"clock_hz must be in 1..{(1 << 32) - 1}, not {clock_hz!r}")
@@ -60,7 +63,12 @@ class Accelerator(wiring.Component):
         super().__init__()
         self.parameters = parameters
         self.clock_hz = clock_hz
-        self._core = NetworkCore(parameters)
+        self._core = NetworkCore(parameters, image=image)
+        self._fixed_crc = None
+        capabilities = Capability.ZERO_RUNS
+        if image is not None:
+            self._fixed_crc = fixed_crc(image)
+            capabilities |= Capability.FIXED_WEIGHTS
         self._samples = SampleBuffer(parameters.input_port, slots=sample_slots)
         last = parameters.layers[-1]
         assert isinstance(last, DenseParameters)
@@ -75,7 +83,7 @@ class Accelerator(wiring.Component):
                 "build_id_low": parameters.build_id & 0xFFFFFFFF,
                 "build_id_high": parameters.build_id >> 32,
                 "clock_hz": round(clock_hz),
-                "board": pack("board", id=board_id, capabilities=ZERO_RUNS),
+                "board": pack("board", id=board_id, capabilities=capabilities),
                 "buffers": pack(
                     "buffers",
                     results=self._results.results,
@@ -100,7 +108,10 @@ class Accelerator(wiring.Component):
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.frames = frames = self._frames
         m.submodules.command = command = CommandProcessor(
-            results=results.results, input_bits=first.bits, period=self._period
+            results=results.results,
+            input_bits=first.bits,
+            period=self._period,
+            fixed_crc=self._fixed_crc,
         )
         m.submodules.reply = reply = ReplyBuilder(outputs=outputs, index_bits=results.index_bits)
         m.submodules.appender = appender = CrcAppender()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Assert, Format, Module, Signal, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -19,14 +21,18 @@ class DualMemory(wiring.Component):
     power-up is undefined. Reading through port a while it writes is a fault, and so is reading
     through port b the row that is being written.
 
+    contents: a word a row, fixed for ever: there is no write port then, and a write is a fault.
+
     On an ECP5 it becomes true-dual-port block RAM, at most 18 bits a port, and a LUT.
-    Raises ValueError if there are no rows or no bits.
+    Raises ValueError if there are no rows or no bits, or contents of another length.
     """
 
-    def __init__(self, *, rows: int, bits: int):
+    def __init__(self, *, rows: int, bits: int, contents: Sequence[int] | None = None):
         if rows < 1 or bits < 1:
             raise ValueError(f"a memory needs >= 1 rows and bits, not {rows} rows of {bits} bits")
-        self.rows, self.bits = rows, bits
+        if contents is not None and len(contents) != rows:
+            raise ValueError(f"contents must be {rows} words, not {len(contents)}")
+        self.rows, self.bits, self.contents = rows, bits, contents
         super().__init__(
             {
                 "row_a": In(row_bits(rows)),
@@ -42,15 +48,25 @@ class DualMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        fixed = self.contents is not None
         m.submodules.ram = ram = memory.Memory(
-            shape=unsigned(self.bits), depth=max(2, self.rows), init=[], attrs={"no_rw_check": 1}
+            shape=unsigned(self.bits),
+            depth=max(2, self.rows),
+            init=self.contents or [],
+            attrs={"rom_style": "block"} if fixed else {"no_rw_check": 1},
         )
-        write, a, b = ram.write_port(), ram.read_port(), ram.read_port()
+        if fixed:
+            m.d.sync += Assert(~self.write, "a memory with fixed contents is written")
+        else:
+            write = ram.write_port()
+            m.d.comb += [
+                # one signal is the address of both: only so does Yosys make them one port
+                write.addr.eq(self.row_a),
+                write.data.eq(self.write_data),
+                write.en.eq(self.write),
+            ]
+        a, b = ram.read_port(), ram.read_port()
         m.d.comb += [
-            # one signal is the address of both: only so does Yosys make them one port
-            write.addr.eq(self.row_a),
-            write.data.eq(self.write_data),
-            write.en.eq(self.write),
             a.addr.eq(self.row_a),
             # read and write exclude each other: the block's plain mode, with no logic to keep words
             a.en.eq(self.read_a & ~self.write),
@@ -82,10 +98,21 @@ class DualColumnMemory(wiring.Component):
     while any column is written.
 
     columns, rows, bits: shape; bits is the width of one column, at most 32.
+    contents: the words of every column, fixed for ever. ValueError if there are not so many.
     """
 
-    def __init__(self, *, columns: int, rows: int, bits: int):
+    def __init__(
+        self,
+        *,
+        columns: int,
+        rows: int,
+        bits: int,
+        contents: Sequence[Sequence[int]] | None = None,
+    ):
+        if contents is not None and len(contents) != columns:
+            raise ValueError(f"contents must be of {columns} columns, not of {len(contents)}")
         self.columns, self.rows, self.bits = columns, rows, bits
+        self.contents = contents
         words = data.ArrayLayout(unsigned(bits), columns)
         super().__init__(
             {
@@ -107,7 +134,9 @@ class DualColumnMemory(wiring.Component):
             Format("row {} is read while a column is written through that port", self.row_a),
         )
         for c in range(self.columns):
-            m.submodules[f"column_{c}"] = column = DualMemory(rows=self.rows, bits=self.bits)
+            contents = None if self.contents is None else self.contents[c]
+            column = DualMemory(rows=self.rows, bits=self.bits, contents=contents)
+            m.submodules[f"column_{c}"] = column
             m.d.comb += [column.write.eq(self.write[c]), column.write_data.eq(self.write_data)]
             ports = (
                 ("a", column.row_a, column.read_a, column.data_a),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from amaranth.hdl import (
     Assert,
@@ -28,10 +28,16 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.folding import WeightMemory
 
-__all__ = ["BlockMemory", "ColumnMemory", "Rom", "relax_collisions", "row_bits"]
+__all__ = ["BlockMemory", "ColumnKind", "ColumnMemory", "Rom", "relax_collisions", "row_bits"]
 
 SPRAM_ROWS = 1 << 14
 SPRAM_BITS = 16
+
+#: Where a column lies; ``any`` leaves it to synthesis.
+ColumnKind = WeightMemory | Literal["any"]
+_KINDS = (*get_args(WeightMemory), "any")
+
+RomStyle = Literal["block", "logic"]
 
 
 def row_bits(rows: int) -> int:
@@ -98,19 +104,23 @@ class Rom(wiring.Component):
     Members: ``row``, ``read``, ``data``. A ROM of some size becomes block RAM. Beyond its last row
     there is nothing in particular.
 
-    words: 0 .. 2^bits - 1 each. Raises ValueError if there are none, or one does not fit.
+    words: 0 .. 2^bits - 1 each. style: ``block`` RAM or ``logic``, whatever its size.
+    Raises ValueError if there are none, or one does not fit.
     """
 
-    def __init__(self, words: Sequence[int], *, bits: int):
+    def __init__(self, words: Sequence[int], *, bits: int, style: RomStyle | None = None):
         if not words or not all(0 <= word < 1 << bits for word in words):
             raise ValueError(f"a ROM needs words in 0..{(1 << bits) - 1}, at least one")
-        self.words, self.bits = tuple(words), bits
+        self.words, self.bits, self.style = tuple(words), bits, style
         super().__init__({"row": In(row_bits(len(words))), "read": In(1), "data": Out(bits)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.rom = rom = memory.Memory(
-            shape=unsigned(self.bits), depth=max(2, len(self.words)), init=self.words
+            shape=unsigned(self.bits),
+            depth=max(2, len(self.words)),
+            init=self.words,
+            attrs={} if self.style is None else {"rom_style": self.style},
         )
         port = rom.read_port()
         m.d.comb += [port.addr.eq(self.row), port.en.eq(self.read), self.data.eq(port.data)]
@@ -166,13 +176,37 @@ class ColumnMemory(wiring.Component):
     ``write_row`` and ``write_data`` are common.
 
     columns, rows, bits: shape; bits is the width of one column, at most 32.
-    kind: ``block``, ``spram`` or ``distributed``.
+    kind: ``block``, ``spram``, ``distributed`` (LUTs), or ``any``, what synthesis takes.
+    contents: the words of every column, fixed for ever: there is no write port in hardware then,
+    and a ``write`` is a fault. Without, synthesis may put a small ``block`` into LUTs too.
+
+    Raises ValueError for an unknown kind, and contents of another shape, too wide, or for SPRAM.
     """
 
-    def __init__(self, *, columns: int, rows: int, bits: int, kind: WeightMemory = "block"):
-        if kind not in get_args(WeightMemory):
-            raise ValueError(f"kind must be 'block', 'spram' or 'distributed', not {kind!r}")
+    def __init__(
+        self,
+        *,
+        columns: int,
+        rows: int,
+        bits: int,
+        kind: ColumnKind = "any",
+        contents: Sequence[Sequence[int]] | None = None,
+    ):
+        if kind not in _KINDS:
+            raise ValueError(f"kind must be 'block', 'spram', 'distributed' or 'any', not {kind!r}")
+        if contents is not None:
+            if kind == "spram":
+                raise ValueError(
+                    "SPRAM powers up random and holds no contents: use kind 'block' or"
+                    " 'distributed'"
+                )
+            if [len(words) for words in contents] != [rows] * columns:
+                raise ValueError(
+                    f"contents must be {columns} columns of {rows} words, not columns of"
+                    f" {[len(words) for words in contents]}"
+                )
         self.columns, self.rows, self.bits, self.kind = columns, rows, bits, kind
+        self.contents = contents
         super().__init__(
             {
                 "read_row": In(row_bits(rows)),
@@ -187,25 +221,45 @@ class ColumnMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
+        if self.contents is not None:
+            m.d.sync += Assert(~self.write.any(), "a memory with fixed contents is written")
         for c in range(self.columns):
-            if self.kind == "spram":
-                column = SinglePortMemory(rows=self.rows, bits=self.bits)
-            else:
-                distributed = self.kind == "distributed"
-                column = BlockMemory(rows=self.rows, bits=self.bits, distributed=distributed)
+            column = self._column(c)
             m.submodules[f"column_{c}"] = column
             register = Signal(self.bits, name=f"read_data_{c}", reset_less=True)
             with m.If(self.advance):
-                m.d.sync += register.eq(column.read_data)
-            m.d.comb += [
-                column.read_row.eq(self.read_row),
-                column.read.eq(self.read),
-                column.write_row.eq(self.write_row),
-                column.write.eq(self.write[c]),
-                column.write_data.eq(self.write_data),
-                self.read_data[c].eq(register),
-            ]
+                m.d.sync += register.eq(
+                    column.data if isinstance(column, Rom) else column.read_data
+                )
+            if isinstance(column, Rom):
+                m.d.comb += [column.row.eq(self.read_row), column.read.eq(self.read)]
+            else:
+                m.d.comb += [
+                    column.read_row.eq(self.read_row),
+                    column.read.eq(self.read),
+                    column.write_row.eq(self.write_row),
+                    column.write.eq(self.write[c]),
+                    column.write_data.eq(self.write_data),
+                ]
+            m.d.comb += self.read_data[c].eq(register)
         return m
+
+    def _column(self, c: int) -> Rom | SinglePortMemory | BlockMemory:
+        """Make the memory of a column."""
+        if self.contents is not None:
+            return Rom(self.contents[c], bits=self.bits, style=_ROM_STYLES[self.kind])
+        if self.kind == "spram":
+            return SinglePortMemory(rows=self.rows, bits=self.bits)
+        distributed = self.kind == "distributed"
+        return BlockMemory(rows=self.rows, bits=self.bits, distributed=distributed)
+
+
+#: How the ROM of a column is told where to lie. LUT RAM holds nothing from the start: LUTs alone.
+_ROM_STYLES: dict[ColumnKind, RomStyle | None] = {
+    "block": "block",
+    "distributed": "logic",
+    "any": None,
+}
 
 
 _BRACKETS = re.compile(r"(?<=\\)\S*\[\d+\]\S*")
@@ -213,6 +267,7 @@ _CELL = re.compile(r"^  cell (\$memrd_v2|\$meminit_v2|\$check) .*?^  end\n", re.
 _MEMORY = re.compile(r"((?:^  attribute .*\n)*)^  memory .*? (\\\S+)$", re.M)
 _MODULE = re.compile(r"^module .*?^end$", re.M | re.S)
 _MASK = re.compile(r"parameter \\(TRANSPARENCY|COLLISION_X)_MASK \d+'([01]+)")
+_DATA = re.compile(r"connect \\DATA \d+'([01]+)")
 _MEMID = re.compile(r'parameter \\MEMID "(.*?)"')
 
 
@@ -221,9 +276,10 @@ def relax_collisions(rtlil: str) -> str:
 
     In RTLIL text written by Amaranth, sets ``COLLISION_X_MASK`` of the read ports of every memory
     with the attribute ``no_rw_check`` (transparent ports excepted), and drops its initial zeros,
-    which only slow synthesis down. Drops assertions too, which synthesis cannot map. Renames
-    ``\words[0]`` to ``\words.0``: beside a ``\words`` that name makes Yosys' abc9 fail
-    (YosysHQ/yosys#4349). In Verilog text Yosys reads the attribute itself.
+    which only slow synthesis down; contents that are more than zeros stay. Drops assertions too,
+    which synthesis cannot map. Renames ``\words[0]`` to ``\words.0``: beside a ``\words`` that
+    name makes Yosys' abc9 fail (YosysHQ/yosys#4349). In Verilog text Yosys reads the attribute
+    itself.
     """
 
     def cell(match: re.Match[str], relaxed: set[str]) -> str:
@@ -234,7 +290,8 @@ def relax_collisions(rtlil: str) -> str:
         if name is None or name[1].replace("\\\\", "\\") not in relaxed:
             return text
         if match[1] == "$meminit_v2":
-            return ""
+            initial = _DATA.search(text)
+            return text if initial is not None and "1" in initial[1] else ""
         masks = {key: bits for key, bits in _MASK.findall(text)}
         free = "".join("1" if bit == "0" else "0" for bit in masks["TRANSPARENCY"])
         return re.sub(

@@ -20,6 +20,7 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import Image, LayerContents, layer_contents
 from spikeloom.hardware.parameters import (
     COUNTER_BITS,
     DenseParameters,
@@ -48,14 +49,15 @@ _CLASSES = {
 }
 
 
-def make_layer(parameters: LayerParameters) -> Any:
-    """Return the component of a layer."""
+def make_layer(parameters: LayerParameters, contents: LayerContents | None = None) -> Any:
+    """Return the component of a layer. contents: of its memories, where they are fixed."""
     if isinstance(parameters, DenseParameters):
         module, name = ("dense", "Dense") if parameters.fires else ("readout", "Readout")
     else:
         module, name = _CLASSES[parameters.kind]
     found = importlib.import_module(f"spikeloom_hdl.layers.{module}")
-    return getattr(found, name)(parameters)
+    settings = {"contents": contents} if contents else {}  # a pool has no memories
+    return getattr(found, name)(parameters, **settings)
 
 
 def buffer_depths(
@@ -91,13 +93,16 @@ class NetworkCore(wiring.Component):
 
     parameters: structure and folding. probe: add the potentials and the outputs of every layer and
     the levels of the buffers as outputs, and a pause of every stream inside as an input.
-    depths: of buffers, instead of those computed, by (layer, slot).
+    depths: of buffers, instead of those computed, by (layer, slot). image: what the memories hold
+    for ever, as ``memory_image`` gives it; without, they are loaded at run time.
+    Raises ValueError for depths of buffers that are not there, and for an image that is not exactly
+    one of these parameters, or lies in SPRAM.
 
     Members
     i: words, as ``NetworkParameters.stream_words`` lays them out, ``input_port.lanes`` a transfer.
         ``first`` while a sample is partly received drops that part.
     o: potentials, ``fire_lanes`` of the last layer a transfer.
-    load: memories, while not busy.
+    load: memories, while not busy; with an image it only reads, and a write is a fault.
     busy: a sample, even a part of one, is inside, or the core is being reset.
     counters: ``NetworkParameters.counter_names``; ``clear_counters`` sets them to zero.
     abort: drops every sample inside; weights and counters stay.
@@ -117,9 +122,13 @@ class NetworkCore(wiring.Component):
         *,
         probe: bool = False,
         depths: Mapping[tuple[int, int], int] | None = None,
+        image: Image | None = None,
     ):
-        self.parameters, self.probe = parameters, probe
-        self.layers = [make_layer(p) for p in parameters.layers]
+        self.parameters, self.probe, self.fixed = parameters, probe, image is not None
+        contents = [None] * len(parameters.layers)
+        if image is not None:
+            contents = layer_contents(parameters, image)
+        self.layers = list(map(make_layer, parameters.layers, contents))
         self.depths = buffer_depths(parameters, depths)
         self.most_inside = _most_inside(parameters, self.depths)
         members = {

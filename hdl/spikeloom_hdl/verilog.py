@@ -13,10 +13,11 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 from spikeloom.errors import InputError
+from spikeloom.hardware.fixed_image import Image, fixed_crc
 from spikeloom.hardware.parameters import NetworkParameters
 
 from spikeloom_hdl.catalogue import CORES, make_core
-from spikeloom_hdl.catalogue.notes import LOAD, column_lines, layer_notes, layer_title
+from spikeloom_hdl.catalogue.notes import FIXED, LOAD, column_lines, layer_notes, layer_title
 from spikeloom_hdl.memory import relax_collisions
 from spikeloom_hdl.network import NetworkCore
 
@@ -118,9 +119,12 @@ def _feeds(layer: int, sources: Sequence[int]) -> str:
     return f", takes {' and '.join(names)}"
 
 
-def network_verilog(parameters: NetworkParameters, *, name: str) -> str:
-    """Write a whole network: words in, potentials of the readout out, a load port, no link."""
-    core = NetworkCore(parameters)
+def network_verilog(parameters: NetworkParameters, *, name: str, image: Image | None = None) -> str:
+    """Write a whole network: words in, potentials of the readout out, a load port, no link.
+
+    image: weights that are fixed in it, as ``memory_image`` gives them.
+    """
+    core = NetworkCore(parameters, image=image)
     notes = []
     for k, (layer, feeds) in enumerate(zip(core.layers, parameters.sources, strict=True)):
         notes.append(f"Layer {k}: {layer_title(layer.parameters)}{_feeds(k, feeds)}")
@@ -131,7 +135,7 @@ def network_verilog(parameters: NetworkParameters, *, name: str) -> str:
             for (k, slot), depth in core.depths.items()
         ),
         "Samples follow each other without a gap; the slowest layer sets the rate.",
-        LOAD,
+        LOAD if image is None else f"{FIXED} CRC-32 of the image: {fixed_crc(image):#010x}.",
         "Memories:",
         *column_lines(parameters),
         f"counters: {', '.join(parameters.counter_names)}, 32 bits each, low bits first.",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom.errors import BuildError
+from spikeloom.hardware.fixed_image import Image
 from spikeloom.hardware.parameters import NetworkParameters
 
 from spikeloom_sim.cells import cell_sources
@@ -89,12 +90,14 @@ def build_virtual_board(
     progress: Callable[[str], None] | None = None,
     optimise: str = OPTIMISE,
     cache_dir: Path | None = None,
+    image: Image | None = None,
 ) -> Path:
     """Build the virtual board of a network's structure; returns its folder, for ``sim://FOLDER``.
 
     board_name: a name that ``spikeloom boards`` lists. verilog: replaces the board's own top, for
     example by its netlist after synthesis. clock_hz: another clock than the board's own.
-    progress: called with one line a step.
+    progress: called with one line a step. image: weights that are fixed in it, as ``memory_image``
+    gives them (of a ``verilog``, those that it was written with).
 
     Raises BuildError when it cannot be compiled, ToolError when a tool is missing.
     """
@@ -107,7 +110,7 @@ def build_virtual_board(
         board = board.at_clock(clock_hz)
     if verilog is None:
         say(f"{board.title}: writing the Verilog of its top")
-        verilog = board_verilog(board, parameters)
+        verilog = board_verilog(board, parameters, image=image)
     text, lights = wrapper(port_names(verilog), _inverted(board))
     folder = importlib.resources.files("spikeloom_sim")
     # a clock cycle here is a cycle of the PLL's output: the model of the PLL passes the clock on
@@ -128,7 +131,7 @@ def build_virtual_board(
     staged = out / f".{EXECUTABLE}.new"
     shutil.copy2(executable, staged)
     staged.replace(out / EXECUTABLE)
-    description = json.loads(structure(board, parameters))
+    description = json.loads(structure(board, parameters, image))
     description |= {"format": FORMAT, "title": board.title, "lights": lights}
     (out / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     return out

@@ -1,4 +1,4 @@
-// Runs a data set through a NetworkCore: loads its memories through the load bus and reads them back,
+// Runs a data set through a NetworkCore: loads its memories (unless fixed) and reads them back,
 // streams every sample in, and writes every potential, every logit and the counters to files.
 //
 // usage: harness FOLDER SAMPLES SEED STALL_IN STALL_OUT BURST STALL_INSIDE
@@ -86,7 +86,8 @@ uint32_t random_bits(uint32_t sixteenths) {
   return bits;
 }
 
-// Stores the image through the load bus, then reads every word back, one request a cycle.
+// Stores the image through the load bus, unless the memories are fixed, then reads every word back,
+// one request a cycle.
 void load_image() {
   const std::vector<uint8_t> bytes = read_file("image.bin");
   const uint32_t* words = reinterpret_cast<const uint32_t*>(bytes.data());
@@ -100,8 +101,8 @@ void load_image() {
     }
     k += 2 + rows;
   }
-  top.LOAD(write) = 1;
-  for (std::size_t k = 0; k < addresses.size(); k++) {
+  top.LOAD(write) = !FIXED;
+  for (std::size_t k = 0; !FIXED && k < addresses.size(); k++) {
     top.LOAD(address) = addresses[k];
     top.LOAD(data) = values[k];
     settle();
@@ -116,7 +117,7 @@ void load_image() {
     if (top.LOAD(read_valid)) {
       if (top.LOAD(read_data) != values[answered])
         fail("address " + std::to_string(addresses[answered]) + " reads back " +
-             std::to_string(top.LOAD(read_data)) + ", written " + std::to_string(values[answered]));
+             std::to_string(top.LOAD(read_data)) + ", expected " + std::to_string(values[answered]));
       answered++;
       idle = 0;
     } else if (++idle > 100) {

@@ -13,13 +13,13 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from spikeloom.errors import BuildError, InputError
-from spikeloom.hardware.memory_image import Column
+from spikeloom.hardware.fixed_image import Image
 from spikeloom.hardware.parameters import (
     DenseParameters,
     NetworkParameters,
@@ -45,9 +45,13 @@ Depths = Mapping[tuple[int, int], int]
 
 
 def core_verilog(
-    parameters: NetworkParameters, *, probe: bool = True, depths: Depths | None = None
+    parameters: NetworkParameters,
+    *,
+    probe: bool = True,
+    depths: Depths | None = None,
+    image: Image | None = None,
 ) -> str:
-    """Verilog of a network core with stream ports; module ``top``. depths: see NetworkCore.
+    """Verilog of a network core with stream ports; module ``top``. Arguments: see NetworkCore.
 
     The text is cached by the parameters and the sources of the gateware: Amaranth and Yosys take
     seconds to write a big network.
@@ -57,6 +61,8 @@ def core_verilog(
 
     what = repr((parameters, probe, sorted((depths or {}).items()), amaranth.__version__))
     state = hashlib.blake2s(what.encode(), digest_size=16)
+    for column, words in image or ():
+        state.update(repr(column).encode() + words.tobytes())
     state.update(Path(__file__).read_bytes())
     for package in (spikeloom_hdl, importlib.import_module("spikeloom.hardware")):
         for source in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
@@ -68,7 +74,7 @@ def core_verilog(
     from amaranth.back import verilog
     from spikeloom_hdl.network import NetworkCore
 
-    core = NetworkCore(parameters, probe=probe, depths=depths)
+    core = NetworkCore(parameters, probe=probe, depths=depths, image=image)
     text = verilog.convert(core, name="top", emit_src=False, strip_internal_attrs=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
     staged = kept.with_suffix(f".{os.getpid()}")
@@ -95,6 +101,7 @@ class CoreHarness:
     """A compiled network core, ready to run data sets.
 
     depths: of buffers behind forks, instead of those computed, by (layer, slot).
+    image: what the memories hold for ever, as ``memory_image`` returns it.
     Raises BuildError when it cannot be compiled.
     """
 
@@ -105,6 +112,7 @@ class CoreHarness:
         name: str = "core",
         optimise: str = "-O2",
         depths: Depths | None = None,
+        image: Image | None = None,
     ):
         from spikeloom_hdl.network import buffer_depths
 
@@ -112,19 +120,19 @@ class CoreHarness:
         self.depths = buffer_depths(parameters, depths)
         folder = importlib.resources.files("spikeloom_sim")
         sources = {
-            "top.v": core_verilog(parameters, depths=depths),
+            "top.v": core_verilog(parameters, depths=depths, image=image),
             **cell_sources("ecp5", "ice40"),
         }
         cpp = {
             "harness.cpp": (folder / "harness.cpp").read_text(),
             "ports.h": (folder / "ports.h").read_text(),
-            "core.h": core_header(parameters, self.depths),
+            "core.h": core_header(parameters, self.depths, fixed=image is not None),
         }
         self.executable = build_model(sources, cpp, name=name, optimise=optimise, assertions=True)
 
     def run(
         self,
-        image: Sequence[tuple[Column, np.ndarray]],
+        image: Image,
         words: np.ndarray,
         *,
         stalls: Stalls | int | None = None,
@@ -132,7 +140,8 @@ class CoreHarness:
     ) -> HarnessResult:
         """Load the memories and run samples.
 
-        image: as ``memory_image`` returns. words: uint8 (samples, inputs), packed spike words, C
+        image: as ``memory_image`` returns; fixed memories are not written, but must read back as
+        this. words: uint8 (samples, inputs), packed spike words, C
         order of (channels, height, width).
         stalls: None feeds and drains without a pause; a seed or Stalls pauses both sides at random.
         memory_seed: chooses what undefined memories hold at power up.
@@ -216,7 +225,7 @@ class CoreHarness:
         )
 
 
-def _image_bytes(image: Sequence[tuple[Column, np.ndarray]]) -> bytes:
+def _image_bytes(image: Image) -> bytes:
     parts = []
     for column, values in image:
         parts.append(np.array([column.address, len(values)], dtype="<u4").tobytes())
@@ -226,7 +235,7 @@ def _image_bytes(image: Sequence[tuple[Column, np.ndarray]]) -> bytes:
 
 def run_core(
     parameters: NetworkParameters,
-    image: Sequence[tuple[Column, np.ndarray]],
+    image: Image,
     words: np.ndarray,
     *,
     stalls: Stalls | int | None = None,

@@ -28,8 +28,13 @@ def _quiet_limit(parameters: NetworkParameters) -> int:
     return work
 
 
-def core_header(parameters: NetworkParameters, depths: Mapping[tuple[int, int], int]) -> str:
-    """Describe the ports of a core, with buffers of the given depths, as core.h."""
+def core_header(
+    parameters: NetworkParameters, depths: Mapping[tuple[int, int], int], *, fixed: bool = False
+) -> str:
+    """Describe the ports of a core, with buffers of the given depths, as core.h.
+
+    fixed: its memories cannot be written.
+    """
     first, last = parameters.input_port, parameters.layers[-1].port_out
     probes, widest = [], 1
     for index in parameters.potential_layers:
@@ -53,6 +58,7 @@ def core_header(parameters: NetworkParameters, depths: Mapping[tuple[int, int], 
     ]
     constants = {
         "LAYERS": len(parameters.layers),
+        "FIXED": int(fixed),
         "INPUTS": first.transfers * first.lanes,
         "SCAN": first.lanes,
         "IN_BITS": first.bits,

@@ -262,6 +262,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", help="the folder of the virtual board")
     parser.add_argument("--board", help="build it first, for this board")
     parser.add_argument("--net", help="the network to build it for: a .spikeloom file")
+    parser.add_argument(
+        "--fixed-weights", action="store_true", help="with the network's weights in it"
+    )
     parser.add_argument("--pty", action="store_true", help="run it behind a pseudo-terminal")
     given = parser.parse_args(arguments)
     try:
@@ -269,11 +272,12 @@ def main(arguments: list[str] | None = None) -> int:
             if not (given.board and given.net):
                 parser.error("--board and --net go together")
             from spikeloom.network import Network
-            from spikeloom_boards.registry import board
+            from spikeloom_boards.build import fixed_image, resolve
 
-            network = Network.load(given.net)
-            parameters = network.parameters(board(given.board).fold(network))
-            build_virtual_board(given.board, parameters, given.folder, progress=print)
+            fixed, network = given.fixed_weights, Network.load(given.net)
+            _, parameters = resolve(given.board, network, fixed=fixed)
+            image = fixed_image(network, parameters) if fixed else None
+            build_virtual_board(given.board, parameters, given.folder, progress=print, image=image)
         if given.pty:
             with SimTransport(given.folder + "?uart=exact") as transport:
                 terminal = PseudoTerminal(transport)

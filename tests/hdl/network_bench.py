@@ -12,12 +12,13 @@ from spikeloom_hdl.network import NetworkCore
 
 
 class Bench:
-    """A core in the simulator: its memories loaded, testbenches added, a time limit."""
+    """A core in the simulator: its memories loaded, or fixed, testbenches added, a time limit."""
 
-    def __init__(self, network, parameters, *, depths=None, limit=100_000):
-        self.parameters, self.limit = parameters, limit
-        self.core = NetworkCore(parameters, probe=True, depths=depths)
+    def __init__(self, network, parameters, *, depths=None, limit=100_000, fixed=False):
+        self.parameters, self.limit, self.fixed = parameters, limit, fixed
         self.image = memory_image(network, parameters)
+        image = self.image if fixed else None
+        self.core = NetworkCore(parameters, probe=True, depths=depths, image=image)
         self.probes = {k: [] for k in parameters.potential_layers}
         self.cycle = 0
         self.starts, self.ends = [], []
@@ -59,6 +60,8 @@ class Bench:
     async def load(self, ctx):
         core = self.core
         await ctx.tick().until(~core.busy)
+        if self.fixed:
+            return
         ctx.set(core.load.write, 1)
         for column, words in self.image:
             for row, word in enumerate(words):

@@ -134,6 +134,11 @@ def board(network: Network, **options) -> PysimTransport:
     return PysimTransport(Accelerator(parameters, **options))
 
 
+def fixed_board(network: Network) -> PysimTransport:
+    """A board with the network's weights in its bitstream."""
+    return board(network, image=memory_image(network, network.parameters(FOLDINGS)))
+
+
 def opened(transport: PysimTransport, **options) -> Device:
     link = Link(transport, timeout=3.0, nonce=transport.nonce)
     return Device(transport, link=link, **options)
@@ -390,6 +395,104 @@ def test_what_the_device_refuses():
     assert text[Error.NO_CREDIT] in refused(link, *many)
 
 
+def status_of(device: Device) -> dict[str, int]:
+    return registers.fields("status", device.read_register("status"))
+
+
+def test_fixed_weights_are_there_from_the_start():
+    """Nothing is uploaded; the board checks its memories; another reset changes nothing."""
+    network = tiny()
+    crc = image_crc(memory_image(network, network.parameters(FOLDINGS)))
+    transport = fixed_board(network)
+    data = images(5)
+    with opened(transport) as device:
+        assert device.info.fixed_weights
+        assert device.info.zero_runs
+        assert (status_of(device)["weights_valid"], device.read_register("memory_crc")) == (1, crc)
+        sent: list[int] = []
+        send = device._link.send
+        device._link.send = lambda command, *rest: (sent.append(command), send(command, *rest))[1]
+        device.load(network)
+        assert set(sent) == {Command.READ, Command.MEM_CRC}
+        assert device.read_register("memory_crc") == crc
+        assert device.run(data).tolist() == network.run(data).tolist()
+        device.reset()
+        assert (status_of(device)["weights_valid"], device.read_register("memory_crc")) == (1, crc)
+        assert device.run(data).tolist() == network.run(data).tolist()
+        transport.power_cycle()
+        with pytest.raises(DeviceError, match="lost this session"):
+            device.run(data)
+        assert device.run(data).tolist() == network.run(data).tolist()
+
+
+def test_samples_need_no_host_that_knows_the_weights():
+    """The first frame of a session may be a sample: weights are valid when the board wakes up."""
+    network = tiny()
+    link = linked(fixed_board(network))
+    link.logits = 4
+    data = images(1)
+    for payload in protocol.infer_payloads(0, network.encode(data)[0].tobytes()):
+        link.send(Command.INFER, payload)
+    link.wait(lambda: link.received == 1, "a result")
+    ((crc, logits),) = link.results
+    assert list(logits) == network.run(data)[0].tolist()
+    assert crc == image_crc(memory_image(network, network.parameters(FOLDINGS)))
+
+
+def test_another_network_is_refused_where_weights_are_fixed():
+    network = tiny()
+    with opened(fixed_board(network)) as device:
+        for _ in range(2):
+            with pytest.raises(DeviceError, match="holds the weights of another network") as caught:
+                device.load(tiny(seed=2))
+            assert "build it with this network" in str(caught.value)
+            assert "\n" not in str(caught.value)
+        with pytest.raises(DeviceError, match="no network is loaded"):
+            device.run(images(1))
+        device.load(network)
+        assert device.run(images(2)).tolist() == network.run(images(2)).tolist()
+
+
+def test_fixed_weights_cannot_be_written():
+    network = tiny()
+    image = memory_image(network, network.parameters(FOLDINGS))
+    transport = fixed_board(network)
+    link = linked(transport)
+    column, words = image[0]
+    link.send(Command.MEM_WRITE, protocol.words_payload(column.address, *words.tolist()))
+    with pytest.raises(DeviceError, match="the weights are fixed in the bitstream"):
+        link.flush()
+    with opened(transport) as device:
+        assert (status_of(device)["weights_valid"], status_of(device)["error"]) == (1, 0)
+        device.load(network)
+        assert device.run(images(2)).tolist() == network.run(images(2)).tolist()
+
+
+def test_a_check_that_breaks_off_counts_until_the_reset():
+    """The CRC is that of what was read; RESET brings back that of the bitstream."""
+    network = tiny()
+    image = memory_image(network, network.parameters(FOLDINGS))
+    column, words = image[0]
+    with opened(fixed_board(network)) as device:
+        first = protocol.words_payload(column.address | protocol.MEM_FIRST, len(words))
+        device._link.send(Command.MEM_CRC, first)
+        device._link.flush()
+        assert not status_of(device)["weights_valid"]
+        assert device.read_register("memory_crc") == image_crc(image[:1])
+        device.load(network)  # checks all, whatever was there
+        assert status_of(device)["weights_valid"]
+        device._link.send(Command.MEM_CRC, first)
+        device._link.flush()
+        device.reset()
+        assert status_of(device)["weights_valid"]
+        assert device.read_register("memory_crc") == image_crc(image)
+
+
+def test_a_loadable_board_says_so():
+    with opened(board(tiny())) as device:
+        assert not device.info.fixed_weights
+
+
 def speak(transport: PysimTransport, data: bytes, cycles: int = 900) -> list[DeviceFrame]:
     """Put bytes on the line; return the frames that come back, which must be sound."""
     transport._queue.extend(data)
@@ -522,6 +625,7 @@ def test_lights():
         ({"clock_hz": 1e6, "sample_slots": 3}, "slots must be a power of two"),
         ({"clock_hz": 1e6, "results": 1}, "results must be a power of two"),
         ({"clock_hz": 1e6, "frames": 1}, "frames must be a power of two"),
+        ({"clock_hz": 1e6, "image": []}, "the image has no layer 0, weight column 0"),
     ],
 )
 def test_impossible_parameters(options: dict, message: str):

@@ -53,6 +53,40 @@ def test_both_ports_read_rows_of_their_own_and_keep_them():
     simulate(ram, main)
 
 
+def test_fixed_contents_are_there_at_both_ports_from_the_start():
+    words = [[5, 0, 511, 3, 7], [1, 2, 3, 4, 5]]
+    ram = DualColumnMemory(columns=2, rows=5, bits=9, contents=words)
+
+    async def main(ctx):
+        for a, b in ((3, 1), (0, 0), (4, 2)):
+            for name, value in (("row_a", a), ("row_b", b), ("read_a", 1), ("read_b", 1)):
+                ctx.set(getattr(ram, name), value)
+            await ctx.tick().repeat(2)
+            for c in range(2):
+                assert ctx.get(ram.data_a[c]) == words[c][a]
+                assert ctx.get(ram.data_b[c]) == words[c][b]
+
+    simulate(ram, main)
+
+
+def test_writing_fixed_contents_is_a_fault():
+    ram = DualColumnMemory(columns=1, rows=2, bits=9, contents=[[5, 6]])
+
+    async def main(ctx):
+        ctx.set(ram.write, 1)
+        await ctx.tick().repeat(2)
+
+    with pytest.raises(AssertionError, match="a memory with fixed contents is written"):
+        simulate(ram, main)
+
+
+def test_contents_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="contents must be 5 words, not 4"):
+        DualMemory(rows=5, bits=9, contents=[1] * 4)
+    with pytest.raises(ValueError, match="contents must be of 2 columns, not of 1"):
+        DualColumnMemory(columns=2, rows=1, bits=9, contents=[[1]])
+
+
 def test_port_a_keeps_its_word_while_another_row_is_written():
     ram = DualMemory(rows=5, bits=9)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 
@@ -90,6 +91,51 @@ def test_columns_are_written_one_by_one_and_read_together():
     simulate(ram, main)
 
 
+def random_columns(columns, rows, bits, seed=1):
+    generator = random.Random(seed)
+    return [[generator.randrange(1 << bits) for _ in range(rows)] for _ in range(columns)]
+
+
+@pytest.mark.parametrize("kind", ["block", "distributed", "any"])
+def test_fixed_columns_hold_their_contents_from_the_start(kind):
+    contents = random_columns(3, 5, 8)
+    ram = ColumnMemory(columns=3, rows=5, bits=8, kind=kind, contents=contents)
+
+    async def main(ctx):
+        ctx.set(ram.read, 1)
+        for row in range(5):
+            ctx.set(ram.read_row, row)
+            await ctx.tick()
+            if row:
+                assert list(ctx.get(ram.read_data)) == [words[row - 1] for words in contents]
+        ctx.set(ram.advance, 0)
+        await ctx.tick()
+        assert list(ctx.get(ram.read_data)) == [words[3] for words in contents]
+        ctx.set(ram.advance, 1)
+        await ctx.tick()
+        assert list(ctx.get(ram.read_data)) == [words[4] for words in contents]
+
+    simulate(ram, main)
+
+
+def test_writing_fixed_columns_is_a_fault():
+    ram = ColumnMemory(columns=2, rows=2, bits=8, contents=[[1, 2], [3, 4]])
+
+    async def main(ctx):
+        ctx.set(ram.write, 2)
+        await ctx.tick()
+        await ctx.tick()
+
+    with pytest.raises(AssertionError, match="a memory with fixed contents is written"):
+        simulate(ram, main)
+
+
+def test_too_wide_a_word_of_a_fixed_column_is_refused():
+    ram = ColumnMemory(columns=1, rows=2, bits=2, contents=[[3, 4]])
+    with pytest.raises(ValueError, match=re.escape("a ROM needs words in 0..3")):
+        rtlil.convert(ram)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -97,7 +143,19 @@ def test_columns_are_written_one_by_one_and_read_together():
         (lambda: BlockMemory(rows=8, bits=0), "not 8 rows of 0 bits"),
         (
             lambda: ColumnMemory(columns=1, rows=8, bits=8, kind="flash"),
-            "kind must be 'block', 'spram' or 'distributed', not 'flash'",
+            "kind must be 'block', 'spram', 'distributed' or 'any', not 'flash'",
+        ),
+        (
+            lambda: ColumnMemory(columns=1, rows=2, bits=8, kind="spram", contents=[[1, 2]]),
+            "SPRAM powers up random and holds no contents: use kind 'block' or 'distributed'",
+        ),
+        (
+            lambda: ColumnMemory(columns=2, rows=2, bits=8, contents=[[1, 2], [3]]),
+            "contents must be 2 columns of 2 words, not columns of [2, 1]",
+        ),
+        (
+            lambda: ColumnMemory(columns=2, rows=1, bits=8, contents=[[1]]),
+            "contents must be 2 columns of 1 words, not columns of [1]",
         ),
     ],
 )
@@ -160,6 +218,20 @@ def test_relax_collisions_changes_only_what_it_should():
     assert relax_collisions(relaxed) == relaxed
 
 
+@pytest.mark.parametrize(("init", "kept"), [([0, 5], 2), ([0, 0], 1)])
+def test_relax_collisions_keeps_contents(init, kept):
+    """What a writable memory holds at power-up stays, unless it is but zeros; so do ROMs."""
+    m = Module()
+    ram = memory.Memory(shape=unsigned(8), depth=16, init=init, attrs={"no_rw_check": 1})
+    m.submodules.ram = ram
+    m.submodules.fixed = fixed = ColumnMemory(columns=1, rows=4, bits=8, contents=[[0, 0, 0, 0]])
+    write, read = ram.write_port(), ram.read_port()
+    ports = [write.addr, write.data, write.en, read.addr, read.data, fixed.read_row]
+    text = rtlil.convert(m, ports=ports, emit_src=False)
+    assert text.count("cell $meminit_v2") == 2
+    assert relax_collisions(text).count("cell $meminit_v2") == kept
+
+
 def test_relax_collisions_renames_elements_of_arrays():
     """``\\x[0]`` beside ``\\x`` makes Yosys fail."""
     text = rtlil.convert(ColumnMemory(columns=2, rows=4, bits=8), emit_src=False)
@@ -204,6 +276,33 @@ def test_no_cells_around_a_weight_memory(tmp_path, family, language):
     if language == "verilog":
         text = _convert_rtlil_text(text)
     assert cells_after_synthesis(tmp_path, text, family, language) == EXPECTED[family]
+
+
+@pytest.mark.parametrize(("family", "language"), [("ecp5", "verilog"), ("ice40", "rtlil")])
+def test_fixed_columns_take_the_same_blocks(tmp_path, family, language):
+    """The blocks of a memory that is loaded, with contents, and no cell more."""
+    contents = random_columns(2, 512, 32)
+    ram = ColumnMemory(columns=2, rows=512, bits=32, kind="block", contents=contents)
+    text = relax_collisions(rtlil.convert(ram, emit_src=False))
+    if language == "verilog":
+        text = _convert_rtlil_text(text)
+    assert cells_after_synthesis(tmp_path, text, family, language) == EXPECTED[family]
+
+
+@pytest.mark.parametrize("family", EXPECTED)
+def test_small_fixed_columns_go_where_they_are_told(tmp_path, family):
+    """64 words of 9 bits: block RAM only where it must be."""
+    m = Module()
+    row, outputs = Signal(6), []
+    for kind in ("block", "distributed", "any"):
+        contents = random_columns(1, 64, 9, seed=len(outputs))
+        ram = ColumnMemory(columns=1, rows=64, bits=9, kind=kind, contents=contents)
+        m.submodules[kind] = ram
+        m.d.comb += [ram.read_row.eq(row), ram.read.eq(1)]
+        outputs.append(ram.read_data.as_value())
+    text = relax_collisions(rtlil.convert(m, ports=[row, *outputs], emit_src=False))
+    cells = cells_after_synthesis(tmp_path, text, family)
+    assert cells[{"ecp5": "DP16KD", "ice40": "SB_RAM40_4K"}[family]] == 1
 
 
 @pytest.mark.parametrize("family", EXPECTED)

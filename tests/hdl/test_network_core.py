@@ -7,10 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spikeloom.hardware.memory_image import memory_image
 from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
 from spikeloom.network import Dense, Network, Readout
+from spikeloom_hdl.network import NetworkCore
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from network_bench import Bench
@@ -95,9 +98,9 @@ def random_samples(rng, inputs, bits, count, density=0.4):
     return words * (rng.random((count, inputs)) < density)
 
 
-def check(network, parameters, samples, seed=None):
+def check(network, parameters, samples, seed=None, fixed=False):
     """Run samples; every potential of every layer must be the oracle's. Returns the bench."""
-    bench = Bench(network, parameters)
+    bench = Bench(network, parameters, fixed=fixed)
     logits = []
 
     async def produce(ctx):
@@ -139,6 +142,60 @@ def test_bit_for_bit(shape, seed):
     samples[2] = 0
     samples[4] = samples[3]
     check(network, parameters, samples, seed)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fixed_weights_bit_for_bit(shape):
+    """The same without a write: the memories hold the network from the start."""
+    rng = np.random.default_rng(5)
+    outputs = 45 if shape == "groups" else 6
+    foldings = [
+        Folding(**SHAPES[shape], weight_memory="distributed"),
+        Folding(lanes=5, scan=4, fire_lanes=1),
+    ]
+    network, parameters = random_network(rng, (21, outputs, 5), (4, 3), 8, foldings)
+    check(network, parameters, random_samples(rng, 21, 4, 4), seed=3, fixed=True)
+
+
+def small_image():
+    """Parameters of two small layers, and an image of them."""
+    foldings = [Folding(lanes=2, scan=3), Folding(lanes=2, scan=2)]
+    rng = np.random.default_rng(1)
+    network, parameters = random_network(rng, (6, 4, 2), (4, 3), 5, foldings)
+    return parameters, memory_image(network, parameters)
+
+
+def test_an_image_in_any_order_is_one():
+    parameters, image = small_image()
+    assert NetworkCore(parameters, image=image[::-1]).fixed
+    assert not NetworkCore(parameters).fixed
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_an_image_of_other_memories_is_refused(column):
+    parameters, image = small_image()
+    with pytest.raises(ValueError, match=r"the image has no layer \d, \w+ column \d: make it with"):
+        NetworkCore(parameters, image=image[:column] + image[column + 1 :])
+    short = [(c, words[: -(k == column) or None]) for k, (c, words) in enumerate(image)]
+    with pytest.raises(ValueError, match=r"the image has \d+ rows of .*, the memory \d+$"):
+        NetworkCore(parameters, image=short)
+
+
+def test_writing_a_fixed_core_is_a_fault():
+    parameters, image = small_image()
+    core = NetworkCore(parameters, image=image)
+
+    async def main(ctx):
+        await ctx.tick().until(~core.busy)
+        ctx.set(core.load.write, 1)
+        for _ in range(20):
+            await ctx.tick()
+
+    sim = Simulator(core)
+    sim.add_clock(1e-6)
+    sim.add_testbench(main)
+    with pytest.raises(AssertionError, match="a memory with fixed contents is written"):
+        sim.run()
 
 
 @st.composite
@@ -322,11 +379,21 @@ def test_counters_never_starved_nor_stalled():
 @pytest.mark.parametrize(("how", "form"), [("abort", "packed"), ("reset", "serial")])
 def test_abort(delay, how, form):
     """Abort or reset at any time: the core comes back empty, with its weights, computes right."""
+    check_abort(delay, how, form)
+
+
+@pytest.mark.parametrize("how", ["abort", "reset"])
+def test_fixed_weights_outlive_abort_and_reset(how):
+    check_abort(33, how, "packed", fixed=True)
+
+
+def check_abort(delay, how, form, fixed=False):
+    """Stop a core with samples inside after some cycles; it must run samples after that."""
     rng = np.random.default_rng(9)
     foldings = [Folding(3, 2, 4, form=form), Folding(lanes=5, scan=4)]
     network, parameters = random_network(rng, (21, 6, 5), (4, 3), 8, foldings)
     samples = random_samples(rng, 21, 4, 3)
-    bench = Bench(network, parameters)
+    bench = Bench(network, parameters, fixed=fixed)
     core = bench.core
 
     async def main(ctx):
@@ -400,12 +467,21 @@ def test_first_drops_a_partial_sample():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_memories_read_back(shape):
+    check_read_back(shape)
+
+
+@pytest.mark.parametrize("shape", ["passes", "slices"])
+def test_fixed_memories_read_back(shape):
+    check_read_back(shape, fixed=True)
+
+
+def check_read_back(shape, fixed=False):
     """Every word comes back, in order, with a read a cycle, and again after samples have run."""
     rng = np.random.default_rng(5)
     outputs = 45 if shape == "groups" else 6
     foldings = [Folding(**SHAPES[shape]), Folding(lanes=5, scan=4, fire_lanes=1)]
     network, parameters = random_network(rng, (21, outputs, 5), (4, 3), 8, foldings)
-    bench = Bench(network, parameters)
+    bench = Bench(network, parameters, fixed=fixed)
     core = bench.core
     cells = [(c.address + row, int(w)) for c, words in bench.image for row, w in enumerate(words)]
     found = []

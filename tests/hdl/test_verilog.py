@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from spikeloom.errors import InputError
-from spikeloom.hardware.memory_image import columns
+from spikeloom.hardware.memory_image import columns, image_crc, memory_image
 from spikeloom.hardware.parameters import DenseParameters, Folding, NetworkParameters
 from spikeloom_hdl.catalogue import CORES
 from spikeloom_hdl.catalogue.network import NETWORK_CORES, dense_parameters
 from spikeloom_hdl.verilog import core_verilog, network_verilog
-from spikeloom_sim.random_network import random_conv_network, random_foldings
+from spikeloom_sim.random_network import random_conv_network, random_foldings, random_network
 
 
 def header(text: str) -> str:
@@ -70,6 +70,25 @@ def test_a_network_documents_its_memories():
         counts[c.layer, int(c.kind)] = counts.get((c.layer, int(c.kind)), 0) + 1
     for (layer, kind), count in counts.items():
         assert re.search(rf"layer {layer} kind {kind} \(\w+\): {count} columns", top)
+
+
+def test_a_network_with_fixed_weights_says_so():
+    network = random_network((20, 6, 3), seed=2, bits=(4, 4))
+    foldings = (Folding(lanes=4, fire_lanes=2, slices=2), Folding(lanes=3))
+    parameters = network.parameters(foldings)
+    image = memory_image(network, parameters)
+    fixed = network_verilog(parameters, name="fixed", image=image)
+    loaded = network_verilog(parameters, name="fixed")
+    assert f"CRC-32 of the image: {image_crc(image):#010x}" in header(fixed)
+    assert "load__write must stay 0" in header(fixed)
+    assert "must stay 0" not in header(loaded)
+    assert not instances_without_module(fixed)
+    held = [word for _, words in image for word in words.tolist()]
+    found = re.findall(r"^ +rom\[\d+\] = \d+'([hd])(\w+);", fixed, re.M)
+    written = [int(word, {"h": 16, "d": 10}[base]) for base, word in found]
+    assert sorted(written) == sorted(held)
+    assert "rom[" not in loaded
+    assert 'rom_style = "block"' in fixed
 
 
 def test_a_network_that_forks_documents_its_layers_and_buffers():

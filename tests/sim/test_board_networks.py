@@ -1,11 +1,16 @@
 """Whole boards with networks on them, talked to by the driver: their own tops, and a netlist."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from spikeloom.device import Device
+from spikeloom.errors import DeviceError
+from spikeloom.hardware.memory_image import image_crc, memory_image
 from spikeloom.hardware.parameters import Folding, NetworkParameters
+from spikeloom.hardware.protocol import Command, words_payload
+from spikeloom.network import Network
 from spikeloom_boards.build import MARGIN, build
 from spikeloom_boards.netlist import post_synthesis_verilog
 from spikeloom_boards.registry import board
@@ -71,6 +76,60 @@ def test_a_convolutional_network_runs_over_the_link(convolutions, tmp_path):
         device.load(network)
         assert np.array_equal(device.run(pixels), network.run(pixels))
         assert np.array_equal(device.run(pixels[:5]), network.run(pixels[:5]))
+
+
+def refused_write(device):
+    """What the driver says when a memory of the board is written."""
+    device._begin_session()
+    device._link.send(Command.MEM_WRITE, words_payload(0, 1))
+    with pytest.raises(DeviceError) as caught:
+        device._link.flush()
+    device._link.broken = True
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_a_board_with_fixed_weights_runs_its_network_and_no_other(kind, tmp_path):
+    """Nothing is uploaded, a write is refused, a reset changes nothing."""
+    if kind == "mlp":
+        network = random_network((30, 12, 5), seed=3, bits=(8, 4))
+        foldings = (Folding(lanes=6, slices=2, scan=8, fire_lanes=2), Folding(lanes=1, scan=4))
+    else:
+        blocks = ["pad", "same", "maxfire", "depthwise", "add"]
+        network = random_conv_network(5, blocks=blocks, shape=(2, 5, 5), channels=3)
+        foldings = random_foldings(network, 5)
+    other = one_weight_less(network)
+    parameters = network.parameters(foldings)
+    assert other.parameters(foldings).build_id == parameters.build_id
+    image = memory_image(network, parameters)
+    folder = tmp_path / "board"
+    build_virtual_board("ulx3s-85f", parameters, folder, optimise="-O1", image=image)
+    described = json.loads((folder / "board.json").read_text())
+    assert described["weights_crc"] == f"{image_crc(image):08x}"
+    pixels = images(network, 6).reshape(6, *network.input_shape)
+    expected = network.run(pixels)
+    with Device.open(f"sim://{folder}") as device:
+        assert device.info.fixed_weights
+        assert device.read_register("memory_crc") == image_crc(image)
+        with pytest.raises(DeviceError, match="holds the weights of another network"):
+            device.load(other)
+        before = device.link_statistics["frames_sent"]
+        device.load(network)
+        assert device.link_statistics["frames_sent"] < before + len(image) + 10
+        assert np.array_equal(device.run(pixels), expected)
+        assert "the weights are fixed in the bitstream" in refused_write(device)
+        assert np.array_equal(device.run(pixels), expected)
+        device.reset()
+        assert np.array_equal(device.run(pixels), expected)
+
+
+def one_weight_less(network):
+    """The same network, but for one weight."""
+    op = next(op for op in network.layers if hasattr(op, "weight"))
+    weight = op.weight.copy()
+    weight[np.unravel_index(np.argmax(weight), weight.shape)] -= 1
+    ops = [dataclasses.replace(op, weight=weight) if o is op else o for o in network.ops]
+    return Network(ops, network.input_shape, network.input_bits)
 
 
 @pytest.fixture(scope="module")

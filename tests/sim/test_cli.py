@@ -89,6 +89,14 @@ def test_an_unknown_board(capsys):
     assert "ulx3s-85f" in text
 
 
+def test_fixed_weights_that_cannot_be(capsys):
+    text = fails(capsys, "verilog", "fire", "--fixed-weights")
+    assert "--fixed-weights is for networks" in text
+    # at 8 bits its weights only fit the SPRAM of this board, which holds nothing from the start
+    text = fails(capsys, "build", "mnist-mlp", "--board", "icebreaker", "--fixed-weights")
+    assert "block RAMs are missing" in text
+
+
 def test_a_wrong_input_shape(capsys, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 27, 28), dtype=np.uint8))
     text = fails(capsys, "run", "mnist-mlp", str(tmp_path / "x.npy"))

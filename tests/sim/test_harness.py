@@ -51,6 +51,20 @@ def test_every_potential_equals_the_reference(network, harness, image, stalls):
     assert np.array_equal(result.logits, logits)
 
 
+def test_a_core_with_fixed_weights_reads_back_and_runs():
+    """Nothing is written: a write would be a fault. Another image is noticed."""
+    network = random_network((21, 9, 5), seed=6, bits=(4, 3))
+    parameters = network.parameters((FOLDINGS[2], FOLDINGS[3]))
+    image = memory_image(network, parameters)
+    fixed = CoreHarness(parameters, optimise="-O0", image=image)
+    words = random_words(network, 40, seed=9)
+    assert np.array_equal(fixed.run(image, words).logits, reference(network, words)[1])
+    column, held = image[0]
+    wrong = [(column, held ^ np.uint32(1)), *image[1:]]
+    with pytest.raises(BuildError, match=rf"address {column.address} reads back {held[0]}, exp"):
+        fixed.run(wrong, words)
+
+
 def test_counters_count_what_the_samples_hold(network, harness, image):
     words = random_words(network, 100, seed=10)
     potentials, _ = reference(network, words)

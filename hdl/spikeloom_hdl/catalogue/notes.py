@@ -17,13 +17,21 @@ from spikeloom.hardware.parameters import (
     SynapseParameters,
 )
 
-__all__ = ["LOAD", "column_lines", "layer_notes", "layer_title", "lone_columns"]
+__all__ = ["FIXED", "LOAD", "column_lines", "layer_notes", "layer_title", "lone_columns"]
 
 LOAD = (
     "Load port: before the first sample, and only while busy is 0 (a core without busy: while no"
     " sample is inside), write every memory word: a cycle with load__write stores load__data at"
     " load__address = layer << 26 | kind << 24 | column << 14 | row. load__read asks for the word"
     " at load__address, which comes in load__read_data with load__read_valid, in order."
+)
+
+
+FIXED = (
+    "Memories are fixed: they hold the weights of one network as soon as the device is configured,"
+    " and load__write must stay 0. While busy is 0, load__read asks for the word at load__address ="
+    " layer << 26 | kind << 24 | column << 14 | row, which comes in load__read_data with"
+    " load__read_valid, in order."
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents, words_of
 from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.parameters import COLUMN_BITS, ROW_BITS, SynapseParameters
 
@@ -52,6 +53,7 @@ class Accumulators(wiring.Component):
     queued: a queue stands behind the drain, which then never waits: passes may follow each other
         every ``spacing`` cycles. Without, a pass leaves only when the drain is done with the one
         before. The queue's transfers come without ``first`` and ``last``.
+    contents: of the layer, where they are fixed; then weights cannot be written.
 
     Rate: with e events in the fullest slice (non-zero words, or set bits in the serial form) a pass
     of r drain rows takes max(e + 1, r + ``skew``) cycles; queued max(e + 1, ``spacing(r)``), while
@@ -72,7 +74,9 @@ class Accumulators(wiring.Component):
         *,
         unit: int = 0,
         queued: bool = False,
+        contents: LayerContents | None = None,
     ):
+        self.contents = contents
         p, fold = parameters, parameters.folding
         self.parameters, self.lists, self.unit, self.queued = p, list(lists), unit, queued
         assert len(self.lists) == fold.slices
@@ -317,6 +321,7 @@ class Accumulators(wiring.Component):
                     "columns": len(columns),
                     "rows": p.weight_depth,
                     "bits": p.lanes_per_column * p.weight_bits,
+                    "contents": words_of(self.contents, Kind.WEIGHT, ids),
                 }
                 if self.lends:
                     ram = DualColumnMemory(**shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.plain_layers import AddParameters
 
@@ -25,8 +26,9 @@ class _WeightedSum(wiring.Component):
     The registers of the products, and one for the sum. Members: ``i``, ``skip``, ``o``; ``load``.
     """
 
-    def __init__(self, parameters: AddParameters):
+    def __init__(self, parameters: AddParameters, contents: LayerContents | None):
         p = self.parameters = parameters
+        self.contents = contents
         first, second = p.ports_in
         lanes = p.folding.lanes
         super().__init__(
@@ -48,6 +50,7 @@ class _WeightedSum(wiring.Component):
                 Kind.THRESHOLD: (lanes, unsigned(p.threshold_bits)),
                 Kind.SKIP: (2 * lanes, signed(p.weight_bits)),
             },
+            contents=self.contents,
         )
         wiring.connect(m, wiring.flipped(self.load), rows.load)
         free, taken = Signal(), Signal()
@@ -114,10 +117,13 @@ class AddLayer(wiring.Component):
     Members: ``i``, q; ``skip``, r; ``o``, words; ``load``; ``abort`` drops everything inside,
     ``resetting`` while that lasts; ``probe_valid`` marks the cycle in which the potentials
     ``probe`` go into the fire stage.
+
+    contents: of the memories, where they are fixed; then ``load`` only reads.
     """
 
-    def __init__(self, parameters: AddParameters):
+    def __init__(self, parameters: AddParameters, *, contents: LayerContents | None = None):
         p = self.parameters = parameters
+        self.contents = contents
         first, second = p.ports_in
         lanes = p.folding.lanes
         super().__init__(
@@ -142,7 +148,7 @@ class AddLayer(wiring.Component):
         m = Module()
         p = self.parameters
         held = reset_cycle(m, self)
-        sums, skid = _WeightedSum(p), Skid(self.o.payload.shape())
+        sums, skid = _WeightedSum(p, self.contents), Skid(self.o.payload.shape())
         fire = Fire(
             lanes=p.folding.lanes,
             bits=p.accumulator_bits,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.parameters import COLUMN_BITS, SynapseParameters
 
@@ -32,13 +33,20 @@ class AddBias(wiring.Component):
     :class:`~spikeloom_hdl.layers.load_side.LocalBus`; ``answer``, what it reads, two cycles after
     ``bus.read``, zero if that is a weight.
 
-    All ``units`` of a convolution share these memories.
+    All ``units`` of a convolution share these memories. contents: of the layer, where they are
+    fixed.
     """
 
-    def __init__(self, parameters: SynapseParameters, bus: wiring.Signature):
+    def __init__(
+        self,
+        parameters: SynapseParameters,
+        bus: wiring.Signature,
+        *,
+        contents: LayerContents | None = None,
+    ):
         p, lanes = parameters, parameters.folding.fire_lanes
         self.parameters = p
-        self.rows = NeuronRows(p)
+        self.rows = NeuronRows(p, contents=contents)
         super().__init__(
             {
                 "i": In(rows_signature(p)),

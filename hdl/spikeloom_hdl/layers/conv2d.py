@@ -10,6 +10,7 @@ from typing import Any
 from amaranth.hdl import Module, ResetInserter, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.synapses import ConvParameters
 
 from spikeloom_hdl.layers.accumulators import Accumulators
@@ -49,6 +50,7 @@ class Conv2d(wiring.Component):
     go into the fire stage (or leave), once each.
 
     scanner: makes the source of a unit's events, for tests.
+    contents: of the memories, where they are fixed; then ``load`` only reads.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Conv2d(wiring.Component):
         parameters: ConvParameters,
         *,
         scanner: Callable[[ConvParameters, int], Any] = WindowScanner,
+        contents: LayerContents | None = None,
     ):
+        self.contents = contents
         p, fold = parameters, parameters.folding
         self.parameters = p
         self.scanners = [scanner(p, unit) for unit in range(fold.units)]
         self.units = [
-            Accumulators(p, one.lists, unit=unit, queued=True)
+            Accumulators(p, one.lists, unit=unit, queued=True, contents=contents)
             for unit, one in enumerate(self.scanners)
         ]
         out = (
@@ -129,7 +133,7 @@ class Conv2d(wiring.Component):
             self.spikes.eq(self.scanners[0].entered_spikes),
         ]
 
-        bias = AddBias(p, self.units[0].bus.signature)
+        bias = AddBias(p, self.units[0].bus.signature, contents=self.contents)
         m.submodules.bias = held(bias)
         wiring.connect(m, self.units[0].bus, bias.bus)
         wiring.connect(m, collect.o, bias.i)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, ResetInserter, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.parameters import DenseParameters
 
 from spikeloom_hdl.layers.potentials import Potentials
@@ -22,15 +23,17 @@ class Dense(wiring.Component):
     at ``o``, ``output_bits`` cycles later. ``probe_valid`` marks the cycle in which the potentials
     ``probe`` of a transfer go into the fire stage, once each.
 
+    contents: of the memories, where they are fixed; then ``load`` only reads.
+
     Raises ValueError for parameters of a readout.
     """
 
-    def __init__(self, parameters: DenseParameters):
+    def __init__(self, parameters: DenseParameters, *, contents: LayerContents | None = None):
         if not parameters.fires:
             raise ValueError("a layer with output_bits 0 does not fire: use Readout")
         p, fold = parameters, parameters.folding
         self.parameters = p
-        self.potentials = Potentials(p)
+        self.potentials = Potentials(p, contents=contents)
         super().__init__(
             {
                 "i": In(words_signature(fold.scan, p.input_bits)),

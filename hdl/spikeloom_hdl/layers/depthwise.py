@@ -7,6 +7,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents, words_of
 from spikeloom.hardware.folding import ROW_BITS
 from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.synapses import DepthwiseParameters
@@ -32,9 +33,9 @@ class _Membranes(wiring.Component):
     zero, for a few cycles before the first sample.
     """
 
-    def __init__(self, parameters: DepthwiseParameters):
+    def __init__(self, parameters: DepthwiseParameters, contents: LayerContents | None):
         p, fold = parameters, parameters.folding
-        self.parameters = p
+        self.parameters, self.contents = p, contents
         if p.fires:
             output = membranes_signature(fold.fire_lanes, p.accumulator_bits, p.threshold_bits)
         else:
@@ -96,6 +97,7 @@ class _Membranes(wiring.Component):
             rows=p.weight_depth,
             bits=p.lanes_per_column * p.weight_bits,
             kind=fold.weight_memory,
+            contents=words_of(self.contents, Kind.WEIGHT, range(p.columns_per_slice)),
         )
         m.submodules.weights = ram
         m.d.comb += [
@@ -142,7 +144,7 @@ class _Membranes(wiring.Component):
         if p.fires:
             memories[Kind.THRESHOLD] = (lanes, unsigned(p.threshold_bits))
         weights = (p.columns_per_slice, p.lanes_per_column * p.weight_bits)
-        rows = LoadedRows(p.drain_rows, memories, weights=weights)
+        rows = LoadedRows(p.drain_rows, memories, weights=weights, contents=self.contents)
         wiring.connect(m, wiring.flipped(self.load), rows.load)
         return rows
 
@@ -212,12 +214,14 @@ class Depthwise(wiring.Component):
     everything inside, ``resetting`` while that lasts; ``events`` and ``spikes`` count non-zero
     words and set bits as they enter; ``probe_valid`` marks the cycle in which the potentials
     ``probe`` go into the fire stage, or leave.
+
+    contents: of the memories, where they are fixed; then ``load`` only reads.
     """
 
-    def __init__(self, parameters: DepthwiseParameters):
+    def __init__(self, parameters: DepthwiseParameters, *, contents: LayerContents | None = None):
         p, fold = parameters, parameters.folding
         self.parameters = p
-        self.membranes = _Membranes(p)
+        self.membranes = _Membranes(p, contents)
         super().__init__(
             {
                 "i": In(port_signature(p.ports_in[0])),

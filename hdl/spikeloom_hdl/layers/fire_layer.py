@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.plain_layers import FireParameters
 
@@ -26,10 +27,13 @@ class FireLayer(wiring.Component):
     Members: ``i``, potentials; ``o``, words; ``load``, thresholds; ``abort`` drops everything
     inside, ``resetting`` while that lasts; ``probe_valid`` marks the cycle in which the potentials
     ``probe`` go into the fire stage.
+
+    contents: of the memories, where they are fixed; then ``load`` only reads.
     """
 
-    def __init__(self, parameters: FireParameters):
+    def __init__(self, parameters: FireParameters, *, contents: LayerContents | None = None):
         p = self.parameters = parameters
+        self.contents = contents
         lanes = p.folding.lanes
         super().__init__(
             {
@@ -52,7 +56,11 @@ class FireLayer(wiring.Component):
         m = Module()
         p, lanes = self.parameters, self.parameters.folding.lanes
         held = reset_cycle(m, self)
-        rows = LoadedRows(p.drain_rows, {Kind.THRESHOLD: (lanes, unsigned(p.threshold_bits))})
+        rows = LoadedRows(
+            p.drain_rows,
+            {Kind.THRESHOLD: (lanes, unsigned(p.threshold_bits))},
+            contents=self.contents,
+        )
         fire = Fire(
             lanes=lanes,
             bits=p.accumulator_bits,

@@ -10,6 +10,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents, words_of
 from spikeloom.hardware.folding import COLUMN_BITS, ROW_BITS
 from spikeloom.hardware.memory_image import Kind
 
@@ -26,7 +27,8 @@ class LoadedRows(wiring.Component):
     """Gives row 0, 1, ... of its memories side by side, over and over, and owns the load bus.
 
     rows: of every memory. memories: columns and the shape of a word of each kind. weights: columns
-    and bits of a weight memory outside, which shares the bus.
+    and bits of a weight memory outside, which shares the bus. contents: of the layer, where they
+    are fixed; then nothing can be written.
 
     Members: ``valid`` with ``bias``, ``threshold``, ``skip`` (those that there are), next row with
     ``take``; ``load``. Writing and reading back start over at row 0. With weights: what to do with
@@ -44,7 +46,9 @@ class LoadedRows(wiring.Component):
         memories: Mapping[Kind, tuple[int, Any]],
         *,
         weights: tuple[int, int] | None = None,
+        contents: LayerContents | None = None,
     ):
+        self.contents = contents
         self.rows, self.memories, self.weights = rows, dict(memories), weights
         members = {"valid": Out(1), "take": In(1), "load": In(LoadBus())}
         for kind, (columns, shape) in self.memories.items():
@@ -80,7 +84,12 @@ class LoadedRows(wiring.Component):
         found = []  # (kind, column, word) of what the bus may ask for
         for wanted, (columns, shape) in self.memories.items():
             name = wanted.name.lower()
-            ram = ColumnMemory(columns=columns, rows=self.rows, bits=len(Signal(shape)))
+            ram = ColumnMemory(
+                columns=columns,
+                rows=self.rows,
+                bits=len(Signal(shape)),
+                contents=words_of(self.contents, wanted, range(columns)),
+            )
             m.submodules[name] = ram
             m.d.comb += [
                 ram.read_row.eq(Mux(read, bus.row, ahead)),

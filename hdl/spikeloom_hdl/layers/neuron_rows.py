@@ -5,6 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents, words_of
+from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.parameters import ConvParameters, SynapseParameters
 
 from spikeloom_hdl.memory import ColumnMemory, row_bits
@@ -25,10 +27,13 @@ class NeuronRows(wiring.Component):
     ``write_bias``, ``write_threshold`` and ``write_skip`` have one bit a column; ``load_read``
     reads ``load_row`` of all columns, which stand at the outputs two cycles later. Both start over
     at row 0.
+
+    contents: of the layer, where they are fixed; then there is no loading.
     """
 
-    def __init__(self, parameters: SynapseParameters):
+    def __init__(self, parameters: SynapseParameters, *, contents: LayerContents | None = None):
         p, lanes = parameters, parameters.folding.fire_lanes
+        self.contents = contents
         self.parameters, self.skip_bits = parameters, skip_weight_bits(parameters)
         super().__init__(
             {
@@ -65,14 +70,20 @@ class NeuronRows(wiring.Component):
         with m.If(writing | self.load_read):
             m.d.sync += [self.valid.eq(0), b_valid.eq(0), row.eq(0)]
 
-        memories = [("bias", p.accumulator_bits, self.write_bias, self.bias)]
+        memories = [(Kind.BIAS, p.accumulator_bits, self.write_bias, self.bias)]
         if p.fires:
-            memories.append(("threshold", p.threshold_bits, self.write_threshold, self.threshold))
+            thresholds = (p.threshold_bits, self.write_threshold, self.threshold)
+            memories.append((Kind.THRESHOLD, *thresholds))
         if self.skip_bits:
-            memories.append(("skip", self.skip_bits, self.write_skip, self.skip))
-        for name, bits, write, output in memories:
-            ram = ColumnMemory(columns=lanes, rows=p.drain_rows, bits=bits)
-            m.submodules[f"{name}_rows"] = ram
+            memories.append((Kind.SKIP, self.skip_bits, self.write_skip, self.skip))
+        for kind, bits, write, output in memories:
+            ram = ColumnMemory(
+                columns=lanes,
+                rows=p.drain_rows,
+                bits=bits,
+                contents=words_of(self.contents, kind, range(lanes)),
+            )
+            m.submodules[f"{kind.name.lower()}_rows"] = ram
             m.d.comb += [
                 ram.read_row.eq(Mux(self.load_read, self.load_row, row)),
                 ram.read.eq(self.load_read | (b_ready & ~writing)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.memory_image import Kind
 from spikeloom.hardware.plain_layers import PadParameters
 
@@ -85,10 +86,13 @@ class Pad(wiring.Component):
 
     Members: ``i``, ``o``; ``load``, the words, as biases; ``abort`` drops everything inside,
     ``resetting`` while that lasts.
+
+    contents: of the memories, where they are fixed; then ``load`` only reads.
     """
 
-    def __init__(self, parameters: PadParameters):
+    def __init__(self, parameters: PadParameters, *, contents: LayerContents | None = None):
         p = self.parameters = parameters
+        self.contents = contents
         super().__init__(
             {
                 "i": In(port_signature(p.ports_in[0])),
@@ -109,7 +113,11 @@ class Pad(wiring.Component):
         p = self.parameters
         held = reset_cycle(m, self)
         frame, skid = _Frame(p), Skid(self.o.payload.shape())
-        rows = LoadedRows(p.drain_rows, {Kind.BIAS: (p.folding.lanes, unsigned(p.bits))})
+        rows = LoadedRows(
+            p.drain_rows,
+            {Kind.BIAS: (p.folding.lanes, unsigned(p.bits))},
+            contents=self.contents,
+        )
         m.submodules.frame, m.submodules.rows = held(frame), held(rows)
         m.submodules.skid = held(skid)
         connect_input(m, self, self.i, frame.i)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.parameters import DenseParameters
 
 from spikeloom_hdl.layers.accumulators import Accumulators
@@ -31,13 +32,16 @@ class Potentials(wiring.Component):
     layer bits are not looked at; ``abort`` drops everything inside; ``resetting`` while that (or
     reset) lasts, with ``i`` not ready; ``events`` and ``spikes`` count non-zero words and set bits,
     each word once a sample.
+
+    contents: of the memories, where they are fixed; then ``load`` only reads.
     """
 
-    def __init__(self, parameters: DenseParameters):
+    def __init__(self, parameters: DenseParameters, *, contents: LayerContents | None = None):
         p, fold = parameters, parameters.folding
         self.parameters = p
         self.scanner = Scanner(p)
-        self.sums = Accumulators(p, self.scanner.lists)
+        self.sums = Accumulators(p, self.scanner.lists, contents=contents)
+        self.contents = contents
         super().__init__(
             {
                 "i": In(words_signature(fold.scan, p.input_bits)),
@@ -71,7 +75,7 @@ class Potentials(wiring.Component):
         m.submodules.sums = sums = self.sums
         held = ResetInserter(self.resetting)
         m.submodules.scanner = held(self.scanner)
-        bias = AddBias(self.parameters, sums.bus.signature)
+        bias = AddBias(self.parameters, sums.bus.signature, contents=self.contents)
         m.submodules.bias = held(bias)
         wiring.connect(m, wiring.flipped(self.load), sums.load)
         wiring.connect(m, sums.o, bias.i)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from spikeloom.hardware.fixed_image import LayerContents
 from spikeloom.hardware.parameters import DenseParameters
 
 from spikeloom_hdl.layers.potentials import Potentials
@@ -20,15 +21,17 @@ class Readout(wiring.Component):
     without a class, in the last transfer, give what their bias memory holds (0). ``probe_valid``
     marks the cycle in which ``probe`` leaves, once each.
 
+    contents: of the memories, where they are fixed; then ``load`` only reads.
+
     Raises ValueError for parameters of a layer that fires.
     """
 
-    def __init__(self, parameters: DenseParameters):
+    def __init__(self, parameters: DenseParameters, *, contents: LayerContents | None = None):
         if parameters.fires:
             raise ValueError("a readout has output_bits 0: use Dense for a layer that fires")
         p, fold = parameters, parameters.folding
         self.parameters = p
-        self.potentials = Potentials(p)
+        self.potentials = Potentials(p, contents=contents)
         super().__init__(
             {
                 "i": In(words_signature(fold.scan, p.input_bits)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from spikeloom.hardware.parameters import ROW_BITS
@@ -38,11 +38,12 @@ class CommandProcessor(wiring.Component):
     (``sent``, ``produced``, ``rewind``, ``result_done``), masters the load bus. ``clear`` drops
     every sample anywhere, ``reset`` forgets the rest too. ``tick`` comes every millisecond.
     results: how many results the ResultBuffer keeps; input_bits: width of a word; period: cycles of
-    a bit after reset, less one. The protocol is in docs/link.md.
+    a bit after reset, less one. fixed_crc: the CRC of weights that are fixed; then they are valid
+    from reset on, and MEM_WRITE is refused. The protocol is in docs/link.md.
     """
 
-    def __init__(self, *, results: int, input_bits: int, period: int):
-        self.results = results
+    def __init__(self, *, results: int, input_bits: int, period: int, fixed_crc: int | None = None):
+        self.results, self.fixed_crc = results, fixed_crc
         super().__init__(
             {
                 "i": In(stream.Signature(bytes_layout)),
@@ -63,7 +64,7 @@ class CommandProcessor(wiring.Component):
                 "write_data": Out(32),
                 "writable": In(1),
                 "memory_crc": Out(32),
-                "weights_valid": Out(1),
+                "weights_valid": Out(1, init=int(fixed_crc is not None)),
                 "error": Out(4),
                 "repeated": Out(1),
                 "early": Out(1),
@@ -103,6 +104,11 @@ class CommandProcessor(wiring.Component):
         reply = Signal(2)
         zero, run = Signal(), Signal(8)
 
+        fixed = self.fixed_crc is not None
+        checked, memory_crc = Signal(), engine.crc
+        if self.fixed_crc is not None:  # until memories are checked, what the bitstream is to hold
+            memory_crc = Mux(checked, engine.crc, Const(self.fixed_crc, 32))
+
         data = self.i.payload.data
         taking = Signal()
         m.d.comb += taking.eq(self.i.valid & self.i.ready)
@@ -113,7 +119,7 @@ class CommandProcessor(wiring.Component):
         m.d.comb += [
             self.nonce.eq(nonce[:8]),
             self.status.eq(Cat(self.error, early, self.weights_valid, self.busy, ~session)),
-            self.memory_crc.eq(engine.crc),
+            self.memory_crc.eq(memory_crc),
             self.address.eq(address),
             self.write_data.eq(word),
             self.load.address.eq(address),
@@ -248,6 +254,9 @@ class CommandProcessor(wiring.Component):
                             m.d.comb += self.write.eq(1)
                             with m.If(~self.writable):
                                 fail(Error.BAD_ADDRESS)
+                    if fixed:
+                        with m.Case(Command.MEM_WRITE):
+                            fail(Error.FIXED_WEIGHTS)
                     with m.Case(Command.MEM_WRITE, Command.MEM_CRC):
                         m.next = "Word"
                         with m.If(~second):
@@ -256,13 +265,15 @@ class CommandProcessor(wiring.Component):
                                 fail(Error.NOT_COLLECTED)
                             with m.Else():
                                 m.d.sync += self.weights_valid.eq(0)
+                                if fixed:
+                                    m.d.sync += checked.eq(1)
                                 with m.If(command == Command.MEM_WRITE):
                                     m.d.sync += summing.eq(0)
                                 with m.Elif(word[MEM_FIRST.bit_length() - 1]):
                                     m.d.comb += engine.start.eq(1)
                                     m.d.sync += summing.eq(1)
                         with m.Elif(command == Command.MEM_WRITE):
-                            m.d.comb += self.load.write.eq(1)
+                            m.d.comb += self.load.write.eq(int(not fixed))
                             m.d.sync += row.eq(row + 1)
                         with m.Else():
                             m.d.sync += rows.eq(word)
@@ -358,7 +369,9 @@ class CommandProcessor(wiring.Component):
                     m.d.sync += [self.period.eq(self.period.init), trial.eq(0)]
                 with m.If(command == Command.RESET):
                     m.d.comb += self.reset.eq(1)
-                    m.d.sync += self.weights_valid.eq(0)
+                    m.d.sync += self.weights_valid.eq(int(fixed))
+                    if fixed:
+                        m.d.sync += checked.eq(0)
 
             with m.State("Done"):
                 m.d.comb += self.release.eq(~unasked)

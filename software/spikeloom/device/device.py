@@ -240,19 +240,24 @@ class Device:
         if not self._link.broken:
             return
         self._begin_session()
-        if self._network is not None and not self._weights_are(self._crc):
+        if self._network is not None and self._valid_crc() != self._crc:
             self._network = None
             raise DeviceError(
                 f"the board{self._where} was reset and has lost its weights: load the network again"
             )
 
-    def _weights_are(self, crc: int | None) -> bool:
+    def _valid_crc(self) -> int | None:
+        """CRC of the board's weights; None if they are not valid, or being checked."""
         status = registers.fields("status", self.read_register("status"))
-        return bool(status["weights_valid"]) and self.read_register("memory_crc") == crc
+        return self.read_register("memory_crc") if status["weights_valid"] else None
 
     def reset(self) -> None:
-        """Reset the board: samples, weights and counters are gone; load a network again."""
-        self._network = None
+        """Reset the board: samples, weights and counters are gone; load a network again.
+
+        Weights that are fixed in the bitstream stay, and with them the network.
+        """
+        if not self.info.fixed_weights:
+            self._network = None
         if not self._link.broken:
             self._link.reset()
         self._begin_session()
@@ -262,8 +267,10 @@ class Device:
     def load(self, network: Network, *, progress: bool = False) -> None:
         """Write a network's integers into the board and verify what it holds.
 
-        Raises DeviceError when the bitstream was built for another structure or the memories do
-        not read back right, AccumulatorOverflowError when the weights could overflow.
+        Nothing is written where the weights are fixed in the bitstream: they must be this
+        network's. Raises DeviceError when the bitstream was built for another structure, holds
+        another network, or the memories do not read back right, AccumulatorOverflowError when the
+        weights could overflow.
         """
         check_network(network, self.parameters, self._where)
         image = memory_image(network, self.parameters)
@@ -272,12 +279,24 @@ class Device:
             self._begin_session()
         self._network = None
         with self._session_ends_on_error():
-            self._upload(image, progress)
+            told = expected  # what the memories are said to hold
+            if self.info.fixed_weights:
+                told = self._valid_crc()
+            else:
+                self._upload(image, progress)
             found = self._verify(image)
+        if found != expected and told not in (None, found):
+            whose = "its bitstream says" if self.info.fixed_weights else "were sent"
+            raise DeviceError(
+                f"the board{self._where} holds other weights than {whose} (CRC {found:#010x},"
+                f" expected {told:#010x}): a memory is faulty, or the clock too fast"
+            )
         if found != expected:
             raise DeviceError(
-                f"the board{self._where} holds other weights than were sent (CRC {found:#010x},"
-                f" expected {expected:#010x}): a memory is faulty, or the clock too fast"
+                f"the board{self._where} holds the weights of another network, fixed in its"
+                f" bitstream (CRC {found:#010x}, this network's {expected:#010x}): build it with"
+                " this network (spikeloom build NET --board ... --fixed-weights), or load the"
+                " network that it was built with"
             )
         self._network, self._crc = network, expected
 

@@ -46,8 +46,8 @@ class DeviceInfo:
     """What a board says about itself.
 
     clock_hz: of the network core. results, samples, frames: buffers of its link. zero_runs: it
-    understands coded runs of zero words. structure, counters: lengths of those register blocks.
-    baud: present rate of the line.
+    understands coded runs of zero words. fixed_weights: its weights are in the bitstream.
+    structure, counters: lengths of those register blocks. baud: present rate of the line.
     """
 
     address: str
@@ -57,6 +57,7 @@ class DeviceInfo:
     clock_hz: int
     board_id: int
     zero_runs: bool
+    fixed_weights: bool
     results: int
     samples: int
     frames: int
@@ -93,7 +94,8 @@ class DeviceInfo:
             map_hash=value["map_hash"],
             clock_hz=value["clock_hz"],
             board_id=board["id"],
-            zero_runs=bool(board["capabilities"] & 1),
+            zero_runs=bool(board["capabilities"] & registers.Capability.ZERO_RUNS),
+            fixed_weights=bool(board["capabilities"] & registers.Capability.FIXED_WEIGHTS),
             **buffers,
             **counts,
             baud=baud,

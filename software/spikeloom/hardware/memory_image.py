@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -235,7 +235,7 @@ def _check_structure(network: Network, index: int, op: Layer, layer: LayerParame
             )
 
 
-def image_crc(image: list[tuple[Column, np.ndarray]]) -> int:
+def image_crc(image: Sequence[tuple[Column, np.ndarray]]) -> int:
     """CRC-32 (zlib) of all words, little endian, in the order of the image."""
     crc = 0
     for _, words in image:

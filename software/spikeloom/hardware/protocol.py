@@ -71,6 +71,7 @@ class Error(enum.IntEnum):
     NO_CREDIT = 5
     BAD_SAMPLE = 6
     NOT_COLLECTED = 7
+    FIXED_WEIGHTS = 8
 
 
 ERROR_TEXT = {
@@ -81,6 +82,7 @@ ERROR_TEXT = {
     Error.NO_CREDIT: "a sample came without room for it",
     Error.BAD_SAMPLE: "a sample of wrong size or out of turn",
     Error.NOT_COLLECTED: "memories were touched before every result was collected",
+    Error.FIXED_WEIGHTS: "the weights are fixed in the bitstream, memories cannot be written",
 }
 
 

@@ -9,6 +9,7 @@ was built from the same map. Addresses count 32-bit words.
 
 from __future__ import annotations
 
+import enum
 import zlib
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,13 @@ DYNAMIC = 0x80  #: registers that change
 ADDRESS_BITS = 8
 
 MAGIC = 0x4C50  #: "PL", the upper half of register ``protocol``
+
+
+class Capability(enum.IntFlag):
+    """What a board's link can do: field ``capabilities`` of register ``board``."""
+
+    ZERO_RUNS = 1  #: runs of zero words may be coded
+    FIXED_WEIGHTS = 2  #: the weights are in the bitstream; memories cannot be written
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,13 @@ REGISTERS: tuple[Register, ...] = (
         "The board and what its link can do.",
         (
             Field("id", 0, 16, "number of the board"),
-            Field("capabilities", 16, 16, "bit 0: runs of zero words may be coded"),
+            Field(
+                "capabilities",
+                16,
+                16,
+                "bit 0: runs of zero words may be coded; bit 1: the weights are fixed in the"
+                " bitstream",
+            ),
         ),
     ),
     Register(
@@ -113,14 +127,23 @@ REGISTERS: tuple[Register, ...] = (
         "read",
         "State of the accelerator.",
         (
-            Field("weights_valid", 0, 1, "memories were verified since they were last written"),
+            Field(
+                "weights_valid",
+                0,
+                1,
+                "memories were verified since they were last written, or are fixed",
+            ),
             Field("busy", 1, 1, "samples are being received or computed"),
             Field("error", 4, 4, "first error of this session, 0 if none"),
             Field("period", 16, 16, "clock cycles of one bit on the line, less one"),
         ),
     ),
     Register(
-        "memory_crc", 0x81, "read", "CRC-32 of the memories, as far as MEM_CRC has read them."
+        "memory_crc",
+        0x81,
+        "read",
+        "CRC-32 of the memories, as far as MEM_CRC has read them; with fixed weights, before it has"
+        " read any, that of the bitstream's.",
     ),
     Register(
         "result_first",
