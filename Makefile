@@ -92,6 +92,7 @@ bench: setup-dev data
 	@$(BIN)/python benchmarks/layer_bits.py
 	@$(BIN)/python benchmarks/cnn_harness.py
 	@$(BIN)/python benchmarks/plan.py --write
+	@$(BIN)/python benchmarks/neuron.py
 	@$(BIN)/python benchmarks/encoders.py
 	@$(BIN)/python benchmarks/encoder_fit.py
 	@$(BIN)/python benchmarks/encoder_bits.py

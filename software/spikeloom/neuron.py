@@ -13,18 +13,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from spikeloom.neuron_kernels.function import spike
+from spikeloom.neuron_kernels.reference import parallel_words
 from spikeloom.spikepack import pack_spikes
 
 __all__ = ["SpikePack"]
 
 
-class _StraightThrough(torch.autograd.Function):
-    """Pass the fired value on; let the gradient through where the potential did not saturate.
-
-    Straight-through on the rounding as in SpikePack Eq. 10 (arXiv 2501.14484v2). The paper does not
-    say what happens outside the range: zero here, the usual clipped estimator. The gradient of a
-    trained threshold is that of learned step sizes (Esser et al., LSQ, ICLR 2020, Eq. 3).
-    """
+class _Serial(torch.autograd.Function):
+    """Pass the value of a serial form on, tau < 2; gradients as in ``neuron_kernels.reference``."""
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, theta: Tensor, y: Tensor, top: float) -> Tensor:
@@ -37,13 +34,9 @@ class _StraightThrough(torch.autograd.Function):
         v, theta, y = ctx.saved_tensors
         (grad,) = grads
         inside = (v >= 0) & (v <= theta * ctx.top)
-        grad_v = grad_theta = None
-        if ctx.needs_input_grad[0]:
-            grad_v = grad * inside
-        if ctx.needs_input_grad[1]:
-            slope = torch.where(inside, y - v, y) / theta
-            grad_theta = (grad * slope).sum_to_size(theta.shape).to(theta.dtype)
-        return grad_v, grad_theta, None, None
+        slope = torch.where(inside, y - v, y) / theta
+        grad_theta = (grad * slope).sum_to_size(theta.shape).to(theta.dtype)
+        return torch.where(inside, grad, 0), grad_theta, None, None
 
 
 class SpikePack(nn.Module):
@@ -56,9 +49,14 @@ class SpikePack(nn.Module):
     rounding: add half a threshold to v, so that the word is v rounded half up and not its floor.
     A lowered network carries that half in its integer bias.
     trainable: make the threshold a parameter.
+    lean: let a trained threshold remember 4 bits an element for its gradient, which is then that of
+    potentials rounded to a 14th of a threshold; else it remembers all potentials. A threshold that
+    is not trained remembers one bit an element, either way.
 
     Raises ValueError on a parameter out of its range. The serial form, T compare-and-subtract
     steps, is the definition; the parallel form divides and corrects near-ties, to the same bits.
+    Straight-through on the rounding: the gradient passes where 0 <= v <= threshold * (2^T - 1); see
+    :mod:`spikeloom.neuron_kernels`. It cannot be differentiated twice.
     """
 
     threshold: Tensor
@@ -73,6 +71,7 @@ class SpikePack(nn.Module):
         channel_dim: int = 1,
         trainable: bool = False,
         allow_gaps: bool = False,
+        lean: bool = False,
     ) -> None:
         super().__init__()
         if not (isinstance(steps, int) and 1 <= steps <= 16):
@@ -92,7 +91,7 @@ class SpikePack(nn.Module):
         if not bool((torch.isfinite(theta) & (theta > 0)).all()):
             raise ValueError("threshold must be finite and above 0")
         self.steps, self.tau, self.rounding = steps, float(tau), rounding
-        self.channel_dim = channel_dim
+        self.channel_dim, self.lean = channel_dim, lean
         if trainable:
             self.threshold = nn.Parameter(theta)
         else:
@@ -109,36 +108,26 @@ class SpikePack(nn.Module):
         """Value of a word whose spikes all fired, in thresholds: 2^T - 1 at tau = 2."""
         return sum(self.tau**k for k in range(self.steps))
 
-    def _work(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """v with the rounding offset, and theta shaped to it, both in one precise dtype."""
+    def _check(self, v: Tensor) -> None:
         if not v.is_floating_point():
             raise TypeError(f"v must be floating point, not {v.dtype}")
+        dim, channels = self.channel_dim, self.threshold.numel()
+        if self.threshold.ndim and (not -v.ndim <= dim < v.ndim or v.shape[dim] != channels):
+            raise ValueError(
+                f"v of shape {tuple(v.shape)} has not {channels} channels in axis {dim}"
+            )
+
+    def _work(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """v with the rounding offset, and theta shaped to it, both in one precise dtype."""
+        self._check(v)
         dtype = torch.float64 if v.dtype == torch.float64 else torch.float32
         theta = self.threshold.to(dtype)
         if theta.ndim:
-            dim = self.channel_dim
-            if not -v.ndim <= dim < v.ndim or v.shape[dim] != theta.numel():
-                raise ValueError(
-                    f"v of shape {tuple(v.shape)} has not {theta.numel()} channels in axis {dim}"
-                )
             shape = [1] * v.ndim
-            shape[dim] = -1
+            shape[self.channel_dim] = -1
             theta = theta.view(shape)
         v = v.to(dtype)
         return (v + theta / 2 if self.rounding else v), theta
-
-    def _parallel(self, v: Tensor, theta: Tensor) -> Tensor:
-        """Words as floats, tau = 2: floor(v / theta), exact, clipped."""
-        # clipping first keeps infinities out; theta * 2^T is exact
-        v = torch.minimum(v.clamp(min=0), theta * 2.0**self.steps)
-        if v.dtype == torch.float64:
-            # fmod is exact, so v - fmod is within one rounding of a whole number of thresholds
-            word = torch.round((v - torch.fmod(v, theta)) / theta)
-        else:
-            word = torch.floor(v / theta)
-            # the division may have rounded up to the next word; this product is exact in float64
-            word = word - (word.double() * theta.double() > v.double()).to(word.dtype)
-        return word.clamp(0, 2**self.steps - 1)
 
     def _serial(self, v: Tensor, theta: Tensor) -> Tensor:
         spikes = []
@@ -159,23 +148,26 @@ class SpikePack(nn.Module):
     def pack(self, v: Tensor) -> Tensor:
         """Packed words, int64, shape of v; the first step is the most significant bit."""
         if self.tau == 2.0:
-            return self._parallel(*self._work(v)).to(torch.int64)
+            return parallel_words(*self._work(v), self.steps).to(torch.int64)
         return pack_spikes(self.spikes(v))
 
     def forward(self, v: Tensor) -> Tensor:
         """Return threshold * packed word, shape and dtype of v; see the class for the gradient."""
+        if self.tau == 2.0:
+            self._check(v)
+            return spike(
+                v,
+                self.threshold,
+                self.steps,
+                rounding=self.rounding,
+                channel_dim=self.channel_dim,
+                lean=self.lean,
+            )
         work, theta = self._work(v)
         with torch.no_grad():
-            if self.tau == 2.0:
-                value = self._parallel(work, theta)
-            else:
-                weights = self.tau ** torch.arange(
-                    self.steps - 1, -1, -1, device=v.device, dtype=work.dtype
-                )
-                value = torch.tensordot(weights, self._serial(work, theta).to(work.dtype), dims=1)
-            y = value * theta
-        if torch.is_grad_enabled() and (work.requires_grad or theta.requires_grad):
-            # the offset of rounding belongs to the quantiser, not to the slope
-            plain = work - theta / 2 if self.rounding else work
-            y = cast(Tensor, _StraightThrough.apply(plain, theta, y, self.top))
-        return y.to(v.dtype)
+            exponents = torch.arange(self.steps - 1, -1, -1, device=v.device, dtype=work.dtype)
+            spikes = self._serial(work, theta).to(work.dtype)
+            y = torch.tensordot(self.tau**exponents, spikes, dims=1) * theta
+        # the offset of rounding belongs to the quantiser, not to the slope
+        plain = v.to(work.dtype)
+        return cast(Tensor, _Serial.apply(plain, theta, y, self.top)).to(v.dtype)

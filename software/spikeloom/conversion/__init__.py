@@ -8,11 +8,14 @@ returns a :class:`SpikingNetwork`, an ordinary torch module. ``lower`` turns tha
 from __future__ import annotations
 
 from spikeloom.conversion.calibrate import convert
+from spikeloom.conversion.fine_tune import FINE_TUNE, fine_tune
 from spikeloom.conversion.lower import LayerReport, lower, lowering_report
 from spikeloom.conversion.spiking import EdgeReport, InputWords, Report, SpikingNetwork
 from spikeloom.conversion.trace import Normalise
+from spikeloom.conversion.trained import spiking
 
 __all__ = [
+    "FINE_TUNE",
     "EdgeReport",
     "InputWords",
     "LayerReport",
@@ -20,6 +23,8 @@ __all__ = [
     "Report",
     "SpikingNetwork",
     "convert",
+    "fine_tune",
     "lower",
     "lowering_report",
+    "spiking",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from spikeloom.conversion.graph import Added, Node, Pooled, Shape, Synaptic
 from spikeloom.conversion.operations import Operation, Pair
 from spikeloom.conversion.sums import Problem, Sum, Term, flattened, stream, windows
+from spikeloom.neuron import SpikePack
 
 __all__ = ["Builder"]
 
@@ -23,6 +24,7 @@ class Builder:
         self.shapes: dict[str, Shape] = {"input": input_shape}
         # what each closed sum became, by its identity; the sum is kept, so that the identity is too
         self.closed: dict[int, tuple[Sum, Sum]] = {}
+        self.neurons: dict[str, SpikePack] = {}
 
     def name(self, wanted: str) -> str:
         """Return a name that no node has: a module may be called more than once."""
@@ -64,11 +66,15 @@ class Builder:
         )
         return replace(e, terms=(replace(term, source=name),), inner=shape, name=name)
 
-    def close(self, e: Sum, path: str) -> Sum:
-        """Let a sum fire: its nodes, and its output."""
+    def close(self, e: Sum, path: str, neuron: SpikePack | None = None) -> Sum:
+        """Let a sum fire: its nodes, and its output. neuron: what fires, if the model says so."""
         if id(e) in self.closed:
+            if neuron is not None:
+                raise Problem("a second activation of the same sum; fire once, and use that twice")
             return self.closed[id(e)][1]
         out = self.stream_of(self.fire(e, path))
+        if neuron is not None:
+            self.neurons[out.terms[0].source] = neuron
         for op in e.pools:
             out = self.pool(op, out, out.terms[0], False, op.kernel, op.stride, op.padding)
         out = flattened(out) if e.flat else out

@@ -26,7 +26,7 @@ from spikeloom.conversion.spiking import (
 )
 from spikeloom.conversion.thresholds import Granularity, Rule
 from spikeloom.conversion.trace import trace
-from spikeloom.errors import InputError
+from spikeloom.errors import InputError, UnsupportedModelError
 
 __all__ = ["convert"]
 
@@ -82,6 +82,10 @@ def convert(
     if traced.spatial and images.ndim == 3:
         images = images.unsqueeze(1)
     graph = fold(traced, images.shape[1:])
+    if graph.neurons:
+        raise UnsupportedModelError(
+            "the model fires already (SpikePack): spikeloom.conversion.spiking takes it as it is"
+        )
     words = InputWords(input_bits)
     channels = images.shape[1]
     states = {

@@ -134,7 +134,14 @@ class _Folder(Builder):
             Padded(self.name(f"{op.path}.pad"), (source,), padded, value.clamp(min=0), op.padding)
         )
 
-    def rectify(self, op: Operation, e: Sum) -> Sum:
+    def rectify(self, op: Rectify, e: Sum) -> Sum:
+        if op.neuron is not None:
+            if e.stream:
+                raise Problem("it fires on words without weights; put a layer between")
+            channels = op.neuron.threshold.numel()
+            if op.neuron.threshold.ndim and channels != e.inner[0]:
+                raise Problem(f"it has {channels} thresholds, it is given {e.inner[0]} channels")
+            return self.close(e, op.path, op.neuron)
         if e.stream and e.positive:
             return e  # inputs and spikes are never negative
         return self.close(e, op.path)
@@ -251,7 +258,7 @@ def fold(traced: Traced, sample_shape: Sequence[int]) -> Graph:
     if problems:
         head = f"{traced.model} cannot be converted, {len(problems)} problem(s):"
         raise UnsupportedModelError("\n  ".join([head, *problems]))
-    return Graph(_needed(folder.nodes), tuple(sample_shape))
+    return Graph(_needed(folder.nodes), tuple(sample_shape), folder.neurons)
 
 
 def _needed(nodes: list[Node]) -> tuple[Node, ...]:

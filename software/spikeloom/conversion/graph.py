@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 from torch.nn import functional
 
 from spikeloom.conversion.operations import Pair
+from spikeloom.neuron import SpikePack
 
 __all__ = [
     "Added",
@@ -106,10 +108,14 @@ class Added(Node):
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Nodes in an order in which each follows its sources; the last one gives the logits."""
+    """Nodes in an order in which each follows its sources; the last one gives the logits.
+
+    neurons: what fires on a node, by its name, where the model says so.
+    """
 
     nodes: tuple[Node, ...]
     input_shape: Shape
+    neurons: Mapping[str, SpikePack] = field(default_factory=dict)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of inputs (n, *input_shape), float64: the model itself, folded."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeloom.conversion.layers import SpikingConv2d
-from spikeloom.conversion.scales import Fired, Folded, Integers
+from spikeloom.conversion.scales import Array, Fired, Folded, Integers
 from spikeloom.errors import UnsupportedModelError
 from spikeloom.fixed import round_half_even
 from spikeloom.ops import Add, Conv2d, Dense, Readout, accumulator_width
@@ -102,9 +102,12 @@ def conv_op(
     )
 
 
-def readout(f: Folded, source: str) -> tuple[Readout, LayerReport]:
-    """Lower the last layer: one scale for all classes, or the integer argmax would be wrong."""
-    S = f.common_scale()
+def readout(f: Folded, source: str, grid: Array | None) -> tuple[Readout, LayerReport]:
+    """Lower the last layer: one scale for all classes, or the integer argmax would be wrong.
+
+    grid: that scale, where the weights lie on it already.
+    """
+    S = f.common_scale() if grid is None else np.full(len(f.bias), float(grid[0]))
     integers = f.integers(S)
     bias = round_half_even(integers.bias / S)
     op = Readout(

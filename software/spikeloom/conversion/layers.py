@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.conversion.graph import Added, Node, Padded, Pooled, Synaptic, pad, per_channel
+from spikeloom.conversion.grid import on_grid
 from spikeloom.neuron import SpikePack
 
 __all__ = [
@@ -36,12 +37,14 @@ class _Weighted(SpikingLayer):
 
     Buffers: ``alive`` (outputs,) bool, False for pruned channels; ``input_mean`` and
     ``input_square``, mean and mean square of the real input at every weight in calibration, which
-    lowering weighs its rounding errors with.
+    lowering weighs its rounding errors with. ``grid``: (outputs,), real value of an LSB of the
+    potentials, if weights, bias and threshold are integers of it already (``fine_tune``), or None.
     """
 
     alive: Tensor
     input_mean: Tensor
     input_square: Tensor
+    grid: Tensor | None
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class _Weighted(SpikingLayer):
         self.register_buffer("alive", alive)
         self.register_buffer("input_mean", input_mean.double())
         self.register_buffer("input_square", input_square.double())
+        self.register_buffer("grid", None)
 
 
 class SpikingLinear(_Weighted):
@@ -80,7 +84,10 @@ class SpikingLinear(_Weighted):
     def forward(self, x: Tensor) -> Tensor:
         """(n, ...) -> (n, outputs): values of words, or logits."""
         v = self.potentials(x)
-        return v if self.neuron is None else self.neuron(v)
+        if self.neuron is not None:
+            return self.neuron(v)
+        # logits: back onto their grid, so that ties stay ties
+        return v if self.grid is None else on_grid(v, self.grid)
 
 
 class SpikingConv2d(_Weighted):
@@ -195,11 +202,15 @@ class SpikingAvgPool(SpikingLayer):
 
 
 class SpikingAdd(SpikingLayer):
-    """Adds two streams and fires. scale: (2, channels), factors; bias: (channels,)."""
+    """Adds two streams and fires. scale: (2, channels), factors; bias: (channels,).
+
+    ``grid``: as of the layers with weights.
+    """
 
     scale: Tensor
     bias: Tensor
     alive: Tensor
+    grid: Tensor | None
 
     def __init__(
         self, node: Added, scale: Tensor, bias: Tensor, neuron: SpikePack, alive: Tensor
@@ -209,6 +220,7 @@ class SpikingAdd(SpikingLayer):
         self.register_buffer("scale", scale.to(dtype))
         self.register_buffer("bias", bias.to(dtype))
         self.register_buffer("alive", alive)
+        self.register_buffer("grid", None)
         self.neuron = neuron
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:

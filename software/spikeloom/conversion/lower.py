@@ -33,6 +33,7 @@ from spikeloom.conversion.scales import (
     Folded,
     Integers,
     fired_scales,
+    given_scales,
     plain_scale,
     skip_scales,
     sum_scales,
@@ -128,18 +129,25 @@ class _Lowering:
     def fitted(
         self, layer: SpikingLinear | SpikingConv2d, folded: Folded, name: str, less: Less = ()
     ) -> Folded:
-        """Fit the weights to the words of a source, if there are samples."""
-        return folded if self.samples is None else self.samples.fit(layer, folded, name, less)
+        """Fit the weights to the words of a source, if there are samples; not what was trained."""
+        if self.samples is None or layer.grid is not None:
+            return folded
+        return self.samples.fit(layer, folded, name, less)
 
     def linear(self, layer: SpikingLinear) -> None:
         stream, name = self.flat(layer.sources[0])
         folded = self.fitted(layer, self.fold(layer, stream), name)
         if layer.neuron is None:
-            self.add(*readout(folded, self.source(name)), None)
+            grid = None if layer.grid is None else reals(layer.grid)
+            self.add(*readout(folded, self.source(name), grid), None)
             return
         s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
-        alive = folded.alive & folded.live
-        fired = fired_scales(folded.best_scale(), s_out, alive)
+        if layer.grid is not None:
+            alive = folded.alive & (folded.live | (folded.bias > 0))
+            fired = given_scales(reals(layer.grid), s_out)
+        else:
+            alive = folded.alive & folded.live
+            fired = fired_scales(folded.best_scale(), s_out, alive)
         integers = folded.integers(fired.S)
         w, bias, theta = prune(alive, integers, fired)
         op = Dense(
@@ -165,7 +173,10 @@ class _Lowering:
         s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
         skip: dict[str, Any] = {}
         alive, off, other = folded.alive & (folded.live | (folded.bias > 0)), 0.0, None
-        if len(layer.sources) == 1:
+        grid = None if layer.grid is None else reals(layer.grid)
+        if len(layer.sources) == 1 and grid is not None:
+            fired = given_scales(grid, s_out)
+        elif len(layer.sources) == 1:
             folded = self.fitted(layer, folded, name)
             S0 = plain_scale(folded.best_scale(), s_out, folded.live)
             fired = fired_scales(S0, s_out, alive)
@@ -174,9 +185,12 @@ class _Lowering:
             assert layer.skip_scale is not None
             G = np.where(q.carried & folded.alive, q.scale * reals(layer.skip_scale), 0.0)
             alive = folded.alive & (folded.live | (G != 0) | (folded.bias > 0))
-            less = [(self.samples.words[layer.sources[1]], G)] if self.samples else []
-            folded = self.fitted(layer, folded, name, less)
-            fired, k, off = skip_scales(folded, G, s_out, alive)
+            if grid is not None:
+                fired, k = given_scales(grid, s_out), np.rint(G / grid).astype(np.int64)
+            else:
+                less = [(self.samples.words[layer.sources[1]], G)] if self.samples else []
+                folded = self.fitted(layer, folded, name, less)
+                fired, k, off = skip_scales(folded, G, s_out, alive)
             skip = {"skip": layer.sources[1], "skip_bits": q.bits}
             skip["skip_weight"] = np.where(alive, k, 0)
         else:
@@ -186,13 +200,16 @@ class _Lowering:
             side = replace(side, V=np.where(folded.alive[:, None], side.V, 0.0))
             side = self.fitted(other, side, other.sources[0])
             alive = folded.alive & (folded.live | side.live | (folded.bias > 0))
-            both = [np.broadcast_to(f.importance, f.V.shape) for f in (folded, side)]
-            rows = np.concatenate([folded.V, side.V], 1)
-            S0 = best_scale(rows, np.concatenate(both, 1), folded.top)
-            S0 = plain_scale(S0, s_out, np.abs(rows).max(1) > 0)
-            fired = fired_scales(S0, s_out, alive)
+            if grid is not None:
+                fired = given_scales(grid, s_out)
+            else:
+                both = [np.broadcast_to(f.importance, f.V.shape) for f in (folded, side)]
+                rows = np.concatenate([folded.V, side.V], 1)
+                S0 = best_scale(rows, np.concatenate(both, 1), folded.top)
+                S0 = plain_scale(S0, s_out, np.abs(rows).max(1) > 0)
+                fired = fired_scales(S0, s_out, alive)
             lost = self.potentials(other, side, fired.S)
-            if self.samples is None:
+            if self.samples is None or grid is not None:
                 folded = replace(folded, bias=folded.bias + lost)
             else:  # the bias of the other comes with what is missing
                 folded = self.fitted(
@@ -248,7 +265,11 @@ class _Lowering:
         bias = reals(layer.bias)
         alive = kept & ((G != 0).any(0) | (bias > 0))
         s_out = np.broadcast_to(reals(layer.neuron.threshold), bias.shape)
-        fired, k, off = sum_scales(G, s_out, alive)
+        if layer.grid is not None:
+            fired, off = given_scales(reals(layer.grid), s_out), 0.0
+            k = np.rint(G / fired.S).astype(np.int64)
+        else:
+            fired, k, off = sum_scales(G, s_out, alive)
         integers = Integers(k.T.copy(), bias, 0, 0.0)
         w, bias, theta = prune(alive, integers, fired)
         tops = np.array([(1 << stream.bits) - 1 for stream in streams])
@@ -308,7 +329,8 @@ def lower(
     in the network's metadata: :func:`lowering_report`.
     reconstruct: some hundred training images (n, *sample shape), no labels. The weights of each
     layer are fitted to what really reaches them, and rounded so that the potentials, not the
-    weights, err least (:mod:`spikeloom.conversion.reconstruct`); for few bits.
+    weights, err least (:mod:`spikeloom.conversion.reconstruct`); for few bits. Weights that
+    ``fine_tune`` trained as integers stay as they are.
 
     Raises ValueError on another W, UnsupportedModelError for a module that ``convert`` did not
     make, or one whose potentials would need more than 32 bits, InputError on wrong images.

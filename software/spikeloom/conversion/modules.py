@@ -21,6 +21,7 @@ from spikeloom.conversion.operations import (
     Rectify,
 )
 from spikeloom.conversion.unsupported import UnsupportedError
+from spikeloom.neuron import SpikePack
 
 __all__ = ["MODULES", "adaptive", "avg_pool", "max_pool"]
 
@@ -95,6 +96,16 @@ def _normalise(path: str, m: Normalise) -> Operation:
     return Affine(path, scale, -m.mean.double() * scale)
 
 
+def _neuron(path: str, m: SpikePack) -> Operation:
+    if m.tau != 2:
+        raise UnsupportedError(f"tau is {m.tau:g}", "integers and hardware run tau = 2 only")
+    if m.channel_dim != 1 and m.threshold.ndim:
+        raise UnsupportedError(f"channel_dim is {m.channel_dim}", "use 1, as torch's layers do")
+    if m.steps > 8:
+        raise UnsupportedError(f"it has {m.steps} steps", "hardware runs 8 at most")
+    return Rectify(path, m)
+
+
 def max_pool(
     path: str,
     kernel_size: Any,
@@ -150,6 +161,7 @@ MODULES: dict[type[nn.Module], Callable[[str, Any], Operation]] = {
     nn.Linear: _linear,
     nn.Conv2d: _conv,
     nn.ReLU: lambda path, m: Rectify(path),
+    SpikePack: _neuron,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.MaxPool2d: lambda path, m: max_pool(

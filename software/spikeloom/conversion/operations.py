@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spikeloom.neuron import SpikePack
+
 __all__ = [
     "AddOp",
     "Affine",
@@ -92,7 +94,9 @@ class Affine(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Rectify(Operation):
-    """y = max(x, 0): becomes spikes."""
+    """y = max(x, 0): becomes spikes. neuron: what fires them, where the model says so."""
+
+    neuron: SpikePack | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ __all__ = [
     "Folded",
     "Integers",
     "fired_scales",
+    "given_scales",
     "skip_scales",
     "sum_scales",
 ]
@@ -121,6 +122,12 @@ def fired_scales(S0: Array, s_out: Array, alive: NDArray[np.bool_]) -> Fired:
     s_out = np.where(raised, MIN_THRESHOLD * S0, s_out)
     theta = round_half_even(s_out / S0).clip(1, _MOST_THRESHOLD)
     return Fired(theta, s_out / theta, s_out, int(raised.sum()))
+
+
+def given_scales(S: Array, s_out: Array) -> Fired:
+    """Accumulator scales of a layer that lies on its grid already."""
+    theta = round_half_even(s_out / S).clip(1, _MOST_THRESHOLD)
+    return Fired(theta, S, s_out, 0)
 
 
 def plain_scale(S0: Array, s_out: Array, live: NDArray[np.bool_]) -> Array:

@@ -24,6 +24,7 @@ from spikeloom.conversion.operations import (
 )
 from spikeloom.conversion.unsupported import UnsupportedError, advice
 from spikeloom.errors import UnsupportedModelError
+from spikeloom.neuron import SpikePack
 
 __all__ = ["Normalise", "trace"]
 
@@ -31,7 +32,9 @@ __all__ = ["Normalise", "trace"]
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Keep our own leaf modules whole, besides torch's."""
-        return isinstance(m, Normalise) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (Normalise, SpikePack)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 class _Walk:

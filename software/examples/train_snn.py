@@ -1,0 +1,129 @@
+"""Train a spiking network from scratch, and fine-tune a converted one, for T = 1, 2 and 4.
+
+    python software/examples/train_snn.py                       # Fashion-MNIST; needs `make data`
+    python software/examples/train_snn.py --updates 8000 --seeds 3 --steps 4
+
+Trains a small convolutional network with ReLU (the ANN) and the same with SpikePack neurons in its
+place; takes the second as it is, and the first through ``convert``; trains both a little more with
+weights on the integers of the gates; lowers them, and checks on the test set that integers and
+floats decide alike, every time. Prints accuracies; writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import spikeloom as sl
+import torch
+from numpy.typing import NDArray
+from spikeloom.conversion import FINE_TUNE, SpikingNetwork, fine_tune, spiking
+from spikeloom.data import Images, idx_folder, with_channels
+from spikeloom.errors import SpikeloomError
+from spikeloom.training import FlipShift, Recipe, accuracy, predict, train
+from torch import nn
+
+SHAPE = (1, 28, 28)
+_BATCH = 500
+
+
+def network(activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """12c3-mp2-24c3-mp2-48c3-mp2-10 with batch norms: (n, 1, 28, 28) to (n, 10)."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((1, 12), (12, 24), (24, 48)):
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(outputs), activation(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(48 * 3 * 3, 10))
+
+
+def neuron(steps: int) -> sl.SpikePack:
+    """Return a neuron that learns one threshold, for potentials behind a batch norm."""
+    # the start of learned step sizes: 2 mean |v| / sqrt(top), of a normal v
+    threshold = 1.6 / ((1 << steps) - 1) ** 0.5
+    return sl.SpikePack(steps, threshold, rounding=True, trainable=True, lean=True)
+
+
+class Study:
+    """The parts of the data, and what is done to every network."""
+
+    def __init__(self, data: Images, recipe: Recipe, tune: Recipe, weight_bits: int, seed: int):
+        self.data, self.recipe, self.tune = data, recipe, tune
+        self.weight_bits, self.seed = weight_bits, seed
+
+    def train(self, activation: Callable[[], nn.Module]) -> nn.Module:
+        """Train the network with an activation, from scratch."""
+        data = self.data
+        return train(
+            lambda: network(activation), data.train_images, data.train_labels, self.recipe,
+            seed=self.seed,
+        )  # fmt: skip
+
+    def right(self, model: nn.Module) -> float:
+        """Accuracy on the test part, per cent."""
+        return 100 * accuracy(predict(model, self.data.test_images), self.data.test_labels)
+
+    def tuned(self, snn: SpikingNetwork) -> float:
+        """Fine-tune, lower, and return the accuracy of the integers; they must be the floats'."""
+        data = self.data
+        tuned = fine_tune(
+            snn, data.train_images, data.train_labels, self.tune,
+            weight_bits=self.weight_bits, seed=self.seed,
+        )  # fmt: skip
+        decisions = integers(sl.lower(tuned, self.weight_bits), data.test_images)
+        differ = int((decisions != predict(tuned, data.test_images)).sum())
+        if differ:
+            raise SpikeloomError(f"{differ} decisions of integers and floats differ")
+        return 100 * accuracy(decisions, data.test_labels)
+
+
+def integers(lowered: sl.Network, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Classes (n,) that the integer network decides."""
+    parts = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
+    return np.concatenate([lowered.run(part).argmax(1) for part in parts])
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Train and fine-tune spiking networks.")
+    parser.add_argument("--data", type=Path, default=Path("data/fashion-mnist"))
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--updates", type=int, default=2400, help="from scratch, batches of 128")
+    parser.add_argument("--tune", type=int, default=600, help="updates of fine-tuning")
+    parser.add_argument("--weight-bits", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = Recipe(arguments.updates, 128, 4e-3, augmentation=FlipShift(1))
+    tune = replace(FINE_TUNE, updates=arguments.tune, augmentation=FlipShift(1))
+    try:
+        data = with_channels(idx_folder(arguments.data))
+        print(
+            f"{data.name}, {len(data.test_images)} test images; {arguments.updates} updates from"
+            f" scratch, {arguments.tune} of fine-tuning, {arguments.weight_bits}-bit weights"
+        )
+        print(f"{'seed':>4} {'T':>2} {'ANN':>7} {'scratch':>8} {'integers':>9}"
+              f" {'converted':>10} {'integers':>9}")  # fmt: skip
+        for seed in range(arguments.seeds):
+            study = Study(data, recipe, tune, arguments.weight_bits, seed)
+            ann = study.train(nn.ReLU)
+            for steps in arguments.steps:
+                scratch = spiking(study.train(lambda steps=steps: neuron(steps)), SHAPE)
+                converted = sl.convert(ann, data.train_images[:1000], steps=steps)
+                print(
+                    f"{seed:>4} {steps:>2} {study.right(ann):>7.2f} {study.right(scratch):>8.2f}"
+                    f" {study.tuned(scratch):>9.2f} {study.right(converted):>10.2f}"
+                    f" {study.tuned(converted):>9.2f}",
+                    flush=True,
+                )
+    except SpikeloomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
