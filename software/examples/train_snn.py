@@ -112,7 +112,8 @@ def main() -> int:
             ann = study.train(nn.ReLU)
             for steps in arguments.steps:
                 scratch = spiking(study.train(lambda steps=steps: neuron(steps)), SHAPE)
-                converted = sl.convert(ann, data.train_images[:1000], steps=steps)
+                converted = sl.convert(ann, data.train_images[:1000], steps=steps, integers=True)
+                assert isinstance(converted, SpikingNetwork)
                 print(
                     f"{seed:>4} {steps:>2} {study.right(ann):>7.2f} {study.right(scratch):>8.2f}"
                     f" {study.tuned(scratch):>9.2f} {study.right(converted):>10.2f}"

@@ -60,8 +60,8 @@ def convert(
     import numpy as np
     import torch
 
+    from spikeloom.conversion import SpikingNetwork, lower
     from spikeloom.conversion import convert as to_spikes
-    from spikeloom.conversion import lower
     from spikeloom.sources import load_model, load_samples
 
     console = Console()
@@ -80,7 +80,8 @@ def convert(
     with torch.no_grad():
         ann: Any = None
         for count in wanted:
-            snn = to_spikes(network, calibration, steps=count)
+            snn = to_spikes(network, calibration, steps=count, integers=True)
+            assert isinstance(snn, SpikingNetwork)
             net = lower(snn, weight_bits=weight_bits, reconstruct=calibration if fit else None)
             ann = _decisions(network, snn, samples) if ann is None else ann
             spiking = _decisions(snn, snn, samples)

@@ -12,7 +12,14 @@ class NetworkFileError(SpikeloomError):
 
 
 class UnsupportedModelError(SpikeloomError):
-    """A model has layers that cannot be converted; all of them are listed with their path."""
+    """A model has layers that cannot be converted; all of them are listed with their path.
+
+    problems: the same list, one string a layer.
+    """
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems or (message,)
 
 
 class InputError(SpikeloomError):

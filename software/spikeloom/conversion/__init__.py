@@ -3,12 +3,14 @@
 ``convert`` runs three passes, each a file: :mod:`trace` (what the model computes, as plain
 operations), :mod:`fold` (normalisations into weights), :mod:`calibrate` (thresholds from data). It
 returns a :class:`SpikingNetwork`, an ordinary torch module. ``lower`` turns that into integers.
+Models that have no integer form become a :class:`GeneralSpikingNetwork` (:mod:`general`), float.
 """
 
 from __future__ import annotations
 
 from spikeloom.conversion.calibrate import convert
 from spikeloom.conversion.fine_tune import FINE_TUNE, fine_tune
+from spikeloom.conversion.general import GeneralReport, GeneralSpikingNetwork, convert_general
 from spikeloom.conversion.lower import LayerReport, lower, lowering_report
 from spikeloom.conversion.spiking import EdgeReport, InputWords, Report, SpikingNetwork
 from spikeloom.conversion.trace import Normalise
@@ -17,12 +19,15 @@ from spikeloom.conversion.trained import spiking
 __all__ = [
     "FINE_TUNE",
     "EdgeReport",
+    "GeneralReport",
+    "GeneralSpikingNetwork",
     "InputWords",
     "LayerReport",
     "Normalise",
     "Report",
     "SpikingNetwork",
     "convert",
+    "convert_general",
     "fine_tune",
     "lower",
     "lowering_report",

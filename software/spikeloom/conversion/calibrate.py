@@ -1,13 +1,14 @@
 """Thresholds from data: ``convert``.
 
-Layer by layer, in order, each on the inputs that the layers before it really give in spikes, so
-that later thresholds and biases make up for earlier rounding.
+A model that can become integers goes layer by layer, in order, each on the inputs that the layers
+before it really give in spikes, so that later thresholds and biases make up for earlier rounding.
+Others go the same way as graphs, in :mod:`spikeloom.conversion.general`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spikeloom.conversion.fold import fold
+from spikeloom.conversion.general.calibrate import convert_general
+from spikeloom.conversion.general.network import GeneralSpikingNetwork
+from spikeloom.conversion.graph import Graph
 from spikeloom.conversion.layers import SpikingLayer
 from spikeloom.conversion.spike import Average, Options, State, error, spike
 from spikeloom.conversion.spiking import (
@@ -31,8 +35,8 @@ from spikeloom.errors import InputError, UnsupportedModelError
 __all__ = ["convert"]
 
 
-def _calibration_images(calibration: Tensor | NDArray) -> Tensor:
-    x = as_images(torch.as_tensor(calibration).detach().cpu())
+def _shaped(calibration: Tensor | NDArray) -> Tensor:
+    x = torch.as_tensor(calibration).detach().cpu()
     if x.ndim < 2 or len(x) == 0:
         raise InputError(f"calibration must be (n, *sample shape) with n > 0, not {tuple(x.shape)}")
     return x
@@ -41,7 +45,7 @@ def _calibration_images(calibration: Tensor | NDArray) -> Tensor:
 @torch.no_grad()
 def convert(
     model: nn.Module,
-    calibration: Tensor | NDArray,
+    calibration: Any,
     steps: int = 4,
     *,
     input_bits: int = 8,
@@ -49,20 +53,25 @@ def convert(
     rule: Rule = "mse",
     bias_correction: bool = True,
     average: Average = "wide",
-) -> SpikingNetwork:
+    integers: bool = False,
+) -> SpikingNetwork | GeneralSpikingNetwork:
     """Convert a trained model into its spiking twin; no retraining, the model is left as it is.
 
-    model: Linear, Conv2d (groups 1 or depthwise), ReLU, batch norms, max and average pooling,
-    residual sums, Flatten, Dropout, as modules or calls, ending with a Linear; a ``Normalise`` in
-    front is fine.
+    model: best one that can become integers: Linear, Conv2d (groups 1 or depthwise), ReLU, batch
+    norms, max and average pooling, residual sums, Flatten, Dropout, as modules or calls, ending
+    with a Linear; a ``Normalise`` in front is fine. Most others become a float spiking network that
+    does not go on a board, and says so: :class:`GeneralSpikingNetwork`, docs/conversion.md.
     calibration: some hundred training images (n, *sample shape), uint8 or floats 0..1; images of
-    one channel may come as (n, height, width).
+    one channel may come as (n, height, width). Float networks take any range, and a tuple or dict
+    of tensors for several inputs.
     steps: T of the hidden layers, 1..8. input_bits: T of the input words, 1..8.
     granularity: one threshold a ``channel``, or one a layer (``tensor``).
     rule: ``mse`` clips where the mean square error is least, ``max`` at the greatest activation.
     bias_correction: shift every bias so that mean potentials on the calibration data stay.
     average: words that average pools give: ``wide``, as many bits as their sum needs, 8 at most, or
-    ``steps``, T bits.
+    ``steps``, T bits. Float networks: always wide, 16 at most.
+    integers: refuse what cannot become integers, with every reason, instead of giving a float
+    network.
 
     Raises UnsupportedModelError listing all layers without a spiking form, InputError on wrong
     calibration data, ValueError on a parameter out of range.
@@ -77,15 +86,46 @@ def convert(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
-    images = _calibration_images(calibration)
-    traced = trace(model)
-    if traced.spatial and images.ndim == 3:
-        images = images.unsqueeze(1)
-    graph = fold(traced, images.shape[1:])
-    if graph.neurons:
+    options = Options(steps, granularity, rule, bias_correction, average)
+    try:
+        graph, images = _integer_form(model, calibration)
+        if not graph.neurons:
+            return _spiking(graph, images, input_bits, options)
+    except UnsupportedModelError as error:
+        if integers or not isinstance(model, nn.Module):
+            raise
+        problems = error.problems
+    else:
         raise UnsupportedModelError(
             "the model fires already (SpikePack): spikeloom.conversion.spiking takes it as it is"
         )
+    return convert_general(
+        model,
+        calibration,
+        steps,
+        input_bits=input_bits,
+        granularity=granularity,
+        rule=rule,
+        bias_correction=bias_correction,
+        integer_problems=problems,
+    )
+
+
+def _integer_form(model: nn.Module, calibration: Any) -> tuple[Graph, Tensor]:
+    """Folded model and images 0..1; UnsupportedModelError where integers cannot do the same."""
+    traced = trace(model)
+    if not isinstance(calibration, (Tensor, np.ndarray)):
+        kind = type(calibration).__name__
+        raise UnsupportedModelError(f"calibration is a {kind}: integers take one input, a tensor")
+    images = _shaped(calibration)
+    if traced.spatial and images.ndim == 3:
+        images = images.unsqueeze(1)
+    graph = fold(traced, images.shape[1:])
+    return graph, as_images(images)
+
+
+def _spiking(graph: Graph, images: Tensor, input_bits: int, options: Options) -> SpikingNetwork:
+    """Calibrate layer by layer, in order."""
     words = InputWords(input_bits)
     channels = images.shape[1]
     states = {
@@ -98,7 +138,6 @@ def convert(
             bits=input_bits,
         )
     }
-    options = Options(steps, granularity, rule, bias_correction, average)
     edges, layers = [_input_edge(words, states["input"])], list[SpikingLayer]()
     left = Counter(name for node in graph.nodes for name in node.sources)
     for node in graph.nodes:

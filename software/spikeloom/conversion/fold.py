@@ -257,7 +257,7 @@ def fold(traced: Traced, sample_shape: Sequence[int]) -> Graph:
             problems.append(f"{last.name}: {problem}")
     if problems:
         head = f"{traced.model} cannot be converted, {len(problems)} problem(s):"
-        raise UnsupportedModelError("\n  ".join([head, *problems]))
+        raise UnsupportedModelError("\n  ".join([head, *problems]), problems=tuple(problems))
     return Graph(_needed(folder.nodes), tuple(sample_shape), folder.neurons)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spikeloom.conversion.general.network import GeneralSpikingNetwork
 from spikeloom.conversion.integers import LayerReport, conv_op, prune, readout, report_of, width
 from spikeloom.conversion.layers import (
     SpikingAdd,
@@ -337,6 +338,10 @@ def lower(
     """
     if not (isinstance(weight_bits, int) and 2 <= weight_bits <= 8):
         raise ValueError(f"weight_bits must be an integer in 2..8, not {weight_bits!r}")
+    if isinstance(snn, GeneralSpikingNetwork):
+        head = f"{snn.name} is a float network, without integers for gates:"
+        problems = snn.integer_problems
+        raise UnsupportedModelError("\n  ".join([head, *problems]), problems)
     if not isinstance(snn, SpikingNetwork):
         raise UnsupportedModelError(
             f"lower takes the result of convert, not {type(snn).__name__}: call"

@@ -69,7 +69,7 @@ def test_what_has_no_spiking_form_is_refused_by_conversion(tmp_path):
     loaded, x = load_exported(tmp_path / "m.pt2"), torch.rand(4, 3, 4, 4)
     assert torch.equal(loaded(x), model(x))
     with pytest.raises(UnsupportedModelError, match="softplus"):
-        sl.convert(loaded, x)
+        sl.convert(loaded, x, integers=True)
 
 
 def changed(tmp_path, change) -> str:

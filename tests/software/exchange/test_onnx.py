@@ -172,7 +172,7 @@ def test_an_operator_without_a_spiking_form_loads_and_is_refused_by_conversion(t
     model, x = load_onnx(tmp_path / "m.onnx"), torch.rand(4, 4)
     assert np.allclose(model(x).detach().numpy(), np.tanh(x.numpy() @ W) @ W[:3], atol=1e-6)
     with pytest.raises(UnsupportedModelError, match="act"):
-        sl.convert(model, x)
+        sl.convert(model, x, integers=True)
 
 
 def test_weights_beside_the_file(tmp_path):

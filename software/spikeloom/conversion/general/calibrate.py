@@ -1,0 +1,339 @@
+"""Layer by layer through a captured model: thresholds, rounded weights, corrected biases.
+
+Two streams pass through the graph in order, batch by batch: what the original gives, and what the
+spikes really give, so that later thresholds and biases make up for earlier rounding. A value is
+dropped after its last reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from spikeloom.conversion.general.capture import capture
+from spikeloom.conversion.general.data import argument_names, arguments_of, batches
+from spikeloom.conversion.general.inputs import RangeWords, span_of
+from spikeloom.conversion.general.network import GeneralSpikingNetwork
+from spikeloom.conversion.general.plan import Firing, is_input, part_of_argument, place_neurons
+from spikeloom.conversion.general.probe import loss, scale_like
+from spikeloom.conversion.general.report import GeneralEdge, GeneralReport
+from spikeloom.conversion.general.running import bind, run_node
+from spikeloom.conversion.general.search import AnyGranularity, AnyRule, Shared, gather, search
+from spikeloom.conversion.general.tree import leaves, transform
+from spikeloom.conversion.general.weights import input_scale, round_weights
+from spikeloom.errors import UnsupportedModelError
+from spikeloom.neuron import SpikePack
+from spikeloom.signed import SignedSpikePack
+
+__all__ = ["convert_general"]
+
+_NONE = np.zeros(0)
+
+
+@dataclass(frozen=True)
+class _Options:
+    granularity: AnyGranularity
+    rule: AnyRule
+    bias_correction: bool
+    weight_bits: int | None
+
+
+@torch.no_grad()
+def convert_general(
+    model: nn.Module,
+    calibration: Any,
+    steps: int = 4,
+    *,
+    input_bits: int = 8,
+    granularity: AnyGranularity = "channel",
+    rule: AnyRule = "mse",
+    bias_correction: bool = True,
+    weight_bits: int | None = None,
+    batch: int = 32,
+    integer_problems: tuple[str, ...] = (),
+) -> GeneralSpikingNetwork:
+    """Convert a model into a float spiking network, whether or not it could become integers.
+
+    calibration: a tensor or array (n, ...), or a tuple or dict of them for several inputs; uint8
+    pixels are divided by 255. Any range: words of the inputs span that of the data.
+    steps, input_bits: T of hidden words and of input words, 1..16.
+    granularity: one threshold a ``channel``, one a ``tensor``, ``floor`` (a channel, but at least
+    an eighth of the layer's), or ``auto``: whichever hurts the next weights least, on a quarter of
+    the calibration data that it was not fitted to.
+    rule: ``mse``, ``max``, or ``percentile`` (0.05 % of the values clip).
+    weight_bits: W, 2..8: round weights as gates do, a scale a row; None keeps them float.
+    batch: samples that pass through the model together: bounds the memory.
+    integer_problems: what the network will name as reasons for being float.
+
+    Raises UnsupportedModelError listing every operation without a rule, InputError on calibration
+    data that the model does not take, ValueError on a parameter out of range.
+    """
+    for name, value in (("steps", steps), ("input_bits", input_bits)):
+        if not (isinstance(value, int) and 1 <= value <= 16):
+            raise ValueError(f"{name} must be an integer in 1..16, not {value!r}")
+    for name, value, allowed in (
+        ("granularity", granularity, get_args(AnyGranularity)),
+        ("rule", rule, get_args(AnyRule)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+    if weight_bits is not None and not (isinstance(weight_bits, int) and 2 <= weight_bits <= 8):
+        raise ValueError(f"weight_bits must be None or an integer in 2..8, not {weight_bits!r}")
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(f"expected a torch.nn.Module, not {type(model).__name__}")
+    given = arguments_of(model, calibration)
+    n = len(next(iter(leaves(given)))[1])
+    size = max(1, min(batch, -(-n // 4)))
+    parts = batches(given, size)
+    samples = transform(given, lambda x: x[:2])
+    captured = capture(model, samples)
+    options = _Options(granularity, rule, bias_correction, weight_bits)
+    _ranges(captured.module, parts)
+    place_neurons(captured.module, steps, input_bits)
+    calibrated = _Calibration(captured.module, parts, options)
+    calibrated.run(captured.name)
+    captured.module.delete_all_unused_submodules()
+    report = GeneralReport(tuple(calibrated.edges), integer_problems, calibrated.output_error)
+    names = argument_names(model)[: len(given)]
+    return GeneralSpikingNetwork(
+        captured.module, names, samples, integer_problems, report, captured.name
+    )
+
+
+def _ranges(module: fx.GraphModule, parts: list[tuple[Any, ...]]) -> None:
+    """Give every input the range of its words."""
+    seen: dict[fx.Node, list[Tensor]] = {}
+    for part in parts:
+        values = bind(module.graph, part)
+        for node in module.graph.nodes:
+            known = all(n in values for n in node.all_input_nodes)
+            if node.op == "placeholder" or (known and (is_input(node) or part_of_argument(node))):
+                values[node] = run_node(module, node, values)
+                if is_input(node):
+                    seen.setdefault(node, []).append(values[node])
+    for node, values in seen.items():
+        node.meta["range"] = span_of(values)
+
+
+def _error(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    norm = sum(float(r.double().square().sum()) for _, r in pairs)
+    off = sum(float((x.double() - r.double()).square().sum()) for x, r in pairs)
+    return (off / norm) ** 0.5 if norm else 0.0
+
+
+class _Calibration:
+    """Streams of a graph with neurons to be: the original's, the spikes', and scales of words."""
+
+    def __init__(
+        self, module: fx.GraphModule, parts: list[tuple[Any, ...]], options: _Options
+    ) -> None:
+        self.module, self.options = module, options
+        self.original = [bind(module.graph, part) for part in parts]
+        self.spiking = [dict(values) for values in self.original]
+        one = transform(parts[0], lambda x: x[:1])
+        self.scale = bind(module.graph, one)
+        self.edges: list[GeneralEdge] = []
+        self.silent: list[str] = []
+        self.output_error: dict[str, float] = {}
+
+    def run(self, name: str) -> None:
+        """Go through the graph once."""
+        last: dict[fx.Node, list[fx.Node]] = {}
+        seen: set[fx.Node] = set()
+        for node in reversed(self.module.graph.nodes):
+            for source in node.all_input_nodes:
+                if source not in seen:
+                    seen.add(source)
+                    last.setdefault(node, []).append(source)
+        for node in self.module.graph.nodes:
+            kind = node.meta["rule"].kind
+            if kind == "output":
+                self.output(node, name)
+                break
+            if kind == "spikes":
+                self.neuron(node)
+            elif kind == "weighted":
+                self.weighted(node)
+            else:
+                self.plain(node)
+            self.describe(node)
+            for source in [*last.get(node, []), *([node] if not node.users else [])]:
+                for values in (*self.original, *self.spiking, self.scale):
+                    values.pop(source, None)
+
+    def plain(self, node: fx.Node) -> None:
+        """Operations without anything to calibrate."""
+        for values in (*self.original, *self.spiking):
+            values[node] = run_node(self.module, node, values)
+        self.scale[node] = self.scale_of(node)
+
+    def scale_of(self, node: fx.Node) -> Any:
+        """Scale of the words of one sample; the right shape, whatever the values."""
+        rule = node.meta["rule"]
+        source = node.all_input_nodes[0] if node.all_input_nodes else None
+        if rule.kind == "affine" and rule.shifts and rule.label != "Affine":
+            given = [n for n in node.all_input_nodes if n.meta["words"] is not None]
+            result = run_node(self.module, node, self.scale)
+            if given and self.scale[given[0]].shape == result.shape:
+                return self.scale[given[0]]  # a constant that is added moves no scale
+        if rule.label in ("Affine", "Normalise") and node.op == "call_module" and source:
+            layer: Any = self.module.get_submodule(str(node.target))
+            x = self.scale[source]
+            return (layer(x) - layer(torch.zeros_like(x))).abs()
+        return run_node(self.module, node, self.scale)
+
+    def weighted(self, node: fx.Node) -> None:
+        """Round weights; keep the mean of every channel what it was."""
+        layer: Any = self.module.get_submodule(str(node.target))
+        source = node.all_input_nodes[0]
+        for values in self.original:
+            values[node] = run_node(self.module, node, values)
+        words = node.all_input_nodes[0].meta["words"]
+        if self.options.weight_bits is not None:
+            scale = input_scale(layer, self.scale[source] if words is not None else None)
+            layer.weight = nn.Parameter(round_weights(layer, self.options.weight_bits, scale))
+        for values in self.spiking:
+            values[node] = run_node(self.module, node, values)
+        if self.options.bias_correction:
+            self.correct(node, layer)
+        self.scale[node] = torch.ones_like(run_node(self.module, node, self.scale))
+
+    def correct(self, node: fx.Node, layer: Any) -> None:
+        """Shift the bias by the mean error of each channel."""
+        axis: int = node.meta["axis"] if node.meta["axis"] is not None else -1
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for a, b in zip(self.original, self.spiking, strict=True):
+            off = (a[node] - b[node]).movedim(axis, -1).flatten(0, -2)
+            total = total.to(off.device) + off.sum(0, dtype=torch.float64)
+            count += len(off)
+        shift = (total / count).to(layer.weight.dtype)
+        bias = shift if layer.bias is None else layer.bias + shift
+        layer.bias = nn.Parameter(bias.detach())
+        for values in self.spiking:
+            shape = [1] * values[node].ndim
+            shape[axis] = -1
+            values[node] = values[node] + shift.view(shape)
+
+    def neuron(self, node: fx.Node) -> None:
+        """Find thresholds, and fire."""
+        firing: Firing = node.meta["firing"]
+        source = node.all_input_nodes[0]
+        for values in self.original:
+            values[node] = values[source]
+        neuron, theta, granularity = (
+            self.input_words(firing, source) if firing.is_input else self.fired(node, firing)
+        )
+        *parents, name = str(node.target).split(".")
+        self.module.get_submodule(".".join(parents))._modules[name] = neuron
+        for values in self.spiking:
+            values[node] = neuron(values[source])
+        like = self.scale[source]
+        self.scale[node] = scale_like(theta, torch.ones_like(like), firing.axis)
+        node.meta["granularity"] = granularity
+        node.meta["thresholds"] = theta.double().cpu().numpy().reshape(-1)
+
+    def input_words(self, firing: Firing, source: fx.Node) -> tuple[nn.Module, Tensor, str]:
+        low, high = source.meta["range"]
+        words = RangeWords(firing.steps, low, high)
+        return words, words.scale, "channel" if low.ndim else "tensor"
+
+    def fired(self, node: fx.Node, firing: Firing) -> tuple[nn.Module, Tensor, str]:
+        source, options = node.all_input_nodes[0], self.options
+        pairs = [(s[source], o[source]) for s, o in zip(self.spiking, self.original, strict=True)]
+        everything = gather(pairs, firing)
+        if not bool((everything.peak > 0).any()):
+            self.silent.append(node.meta["path"])
+        granularity = options.granularity if firing.axis is not None else "tensor"
+        if granularity == "auto":
+            granularity = self.choose(node, firing, pairs)
+        theta = search(everything, firing, granularity, options.rule)
+        if granularity == "tensor":
+            theta = theta[0]
+        return self.neuron_of(firing, theta), theta, granularity
+
+    def neuron_of(self, firing: Firing, theta: Tensor) -> SpikePack:
+        make = SignedSpikePack if firing.signed else SpikePack
+        theta = theta.to(torch.get_default_dtype()).clamp(min=1e-30)
+        neuron = make(firing.steps, theta, rounding=True, channel_dim=firing.axis or 0)
+        return neuron.to(theta.device)
+
+    def choose(self, node: fx.Node, firing: Firing, pairs: list[tuple[Tensor, Tensor]]) -> Shared:
+        """Granularity that hurts what reads the words least, on data it was not fitted to."""
+        held = max(1, len(pairs) // 4)
+        fit, test = (pairs[:-held], pairs[-held:]) if len(pairs) > 1 else (pairs, pairs)
+        data, losses = gather(fit, firing), dict[Shared, float]()
+        choices: tuple[Shared, ...] = ("tensor", "floor", "channel")
+        for granularity in choices:
+            theta = search(data, firing, granularity, self.options.rule)
+            neuron = self.neuron_of(firing, theta)
+            scale = scale_like(theta, torch.ones_like(pairs[0][0][:1]), firing.axis)
+            parts = [(neuron(v), target, scale) for v, target in test]
+            losses[granularity] = loss(self.module, node, parts, self.options.weight_bits)
+        return min(losses, key=losses.__getitem__)
+
+    def describe(self, node: fx.Node) -> None:
+        """Add a node's edge to the report."""
+        rule, words = node.meta["rule"], node.meta["words"]
+        hidden = node.meta.get("firing") is None and any(
+            user.meta["rule"].kind == "spikes" for user in node.users
+        )
+        value = self.spiking[0][node]
+        if rule.kind in ("size", "constant") or hidden or not isinstance(value, Tensor):
+            return
+        firing, floating = node.meta.get("firing"), value.is_floating_point()
+        label = rule.label
+        if firing is not None:
+            label = node.all_input_nodes[0].meta["rule"].label
+            form = "input words" if firing.is_input else "words"
+            form = "signed words" if firing.signed else form
+        elif words is not None:
+            form = "wide words" if rule.kind == "wide" else "words"
+            form = "signed words" if words.signed and form == "words" else form
+        elif rule.kind in ("weighted", "sum", "affine"):
+            form = "potentials"
+        else:
+            form = "float" if floating else "indices"
+        pairs = [(s[node], o[node]) for s, o in zip(self.spiking, self.original, strict=True)]
+        rate = 0.0
+        if firing is not None:
+            rate = float(np.mean([float((x != 0).float().mean()) for x, _ in pairs]))
+        self.edges.append(
+            GeneralEdge(
+                name=node.meta["path"],
+                form=form,
+                bits=words.bits if words is not None else 0,
+                operation=label,
+                granularity=node.meta.get("granularity", "") if firing is not None else "",
+                thresholds=node.meta["thresholds"] if firing is not None else _NONE,
+                error=_error(pairs) if floating else 0.0,
+                rate=rate,
+                enters_weights=any(u.meta["rule"].kind == "weighted" for u in node.users),
+            )
+        )
+
+    def output(self, node: fx.Node, name: str) -> None:
+        """Errors of the outputs; refuse a network that nothing spikes in."""
+        given = [
+            (
+                list(leaves(run_node(self.module, node, s))),
+                list(leaves(run_node(self.module, node, o))),
+            )
+            for s, o in zip(self.spiking, self.original, strict=True)
+        ]
+        dead = bool(self.silent)
+        for index, (where, first) in enumerate(given[0][0]):
+            if not first.is_floating_point():
+                continue
+            pairs = [(s[index][1], o[index][1]) for s, o in given]
+            self.output_error[where] = _error(pairs)
+            dead = dead and not any(bool((s != s[:1]).any()) for s, _ in pairs)
+        if dead:
+            raise UnsupportedModelError(
+                f"{name}: activations of {', '.join(self.silent)} are never positive on the"
+                " calibration data, and the output never changes: train it, or calibrate on data"
+                " like that it was trained on"
+            )
