@@ -74,7 +74,8 @@ def dense(layer: DenseParameters, spikes: NDArray[np.uint8], i: Link, o: Link) -
     rows, late = pass_rows(layer), skew(layer)
     serial = fold.form == "serial"
     drain, biased = Link(), Link()
-    tokens: list[int] = []  # of the last pass of every sample
+    freed: list[int] = []  # when the bank of every sample can be written again
+    ahead = _ahead(layer, spikes)
 
     def take() -> Process:
         now = -1
@@ -84,8 +85,8 @@ def dense(layer: DenseParameters, spikes: NDArray[np.uint8], i: Link, o: Link) -
                 yield from known(i.put, index)
                 now = max(now + 1, i.put[index])
                 if sample >= 2:
-                    yield from known(tokens, sample - 2)
-                    now = max(now, tokens[sample - 2] - 2)
+                    yield from known(freed, sample - 2)
+                    now = max(now, freed[sample - 2])
                 i.taken.append(now)
 
     def replay() -> Process:
@@ -95,15 +96,33 @@ def dense(layer: DenseParameters, spikes: NDArray[np.uint8], i: Link, o: Link) -
             yield from known(i.taken, last)
             start = i.taken[last] + LIST_LATENCY + serial
             for k, transfers in enumerate(rows):
-                token = max(start if k == 0 else 0, token + 1) + count
-                token = max(token, done + 1)
+                begun = max(start if k == 0 else 0, token + 1)
+                token = max(begun + count, done + 1)
+                if k == len(rows) - 1:
+                    freed.append(token - 2 if serial else begun + ahead[sample])
                 for r in range(transfers):
                     drain.put.append(max(token + late + r, done + 1))
                     yield from known(drain.taken, len(drain.put) - 1)
                     done = drain.taken[-1]
-            tokens.append(token)
 
     if not layer.output_bits:  # a readout gives what the bias was added to
         return [take(), replay(), *pipeline(drain, o, 1)]
     behind = pipeline(drain, biased, 1)
     return [take(), replay(), *behind, *pipelines(biased, o, layer.output_bits)]
+
+
+def _ahead(layer: DenseParameters, spikes: NDArray[np.uint8]) -> list[int]:
+    """Cycles from the begin of a sample's last pass until its list is read to the end.
+
+    A list is read three entries ahead of the events: a transfer's words in a slice are an entry.
+    """
+    fold, samples = layer.folding, len(spikes)
+    words = (spikes > 0).astype(np.int64)
+    room = layer.ports_in[0].transfers_per_pixel * fold.scan - words.shape[2]
+    words = np.pad(words, ((0, 0), (0, 0), (0, room)))
+    entries = words.reshape(samples, layer.beats, -1, fold.slices).sum(2)
+    found = []
+    for sample in entries:
+        lists = [column[column > 0] for column in sample.T]
+        found.append(max(int(n.sum() - n[-2:].sum()) - max(0, 2 - len(n)) for n in lists))
+    return found
