@@ -20,10 +20,13 @@ _HOME = {
     "lower": "spikeloom.conversion",
     "Device": "spikeloom.device",
     "encoders": "spikeloom.encoders",
+    "fine_tune": "spikeloom.conversion",
+    "LIF": "spikeloom.lif",
     "SpikeloomError": "spikeloom.errors",
 }
 
 __all__ = [
+    "LIF",
     "Device",
     "Fixed",
     "Network",
@@ -31,16 +34,19 @@ __all__ = [
     "SpikeloomError",
     "convert",
     "encoders",
+    "fine_tune",
     "lower",
 ]
 
 if TYPE_CHECKING:
     from spikeloom import encoders as encoders
     from spikeloom.conversion import convert as convert
+    from spikeloom.conversion import fine_tune as fine_tune
     from spikeloom.conversion import lower as lower
     from spikeloom.device import Device as Device
     from spikeloom.errors import SpikeloomError as SpikeloomError
     from spikeloom.fixed import Fixed as Fixed
+    from spikeloom.lif import LIF as LIF
     from spikeloom.network import Network as Network
     from spikeloom.neuron import SpikePack as SpikePack
 
