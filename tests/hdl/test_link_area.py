@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from typing import Any
 
 import pytest
 from amaranth.back import rtlil
@@ -30,8 +31,8 @@ PARAMETERS = NetworkParameters(
 class EmptyCore(wiring.Component):
     """The ports of a NetworkCore, and a black box behind them."""
 
-    def __init__(self, parameters: NetworkParameters) -> None:
-        super().__init__(NetworkCore(parameters).signature)
+    def __init__(self, parameters: NetworkParameters, image: Any = None) -> None:
+        super().__init__(NetworkCore(parameters, image=image).signature)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
