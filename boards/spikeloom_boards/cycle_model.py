@@ -135,15 +135,19 @@ def window_events(
     return windows(slice_events(spikes, slices, form), window).sum(-1).max(-1) + 1
 
 
+def transfer_words(spikes: NDArray[np.uint8], scan: int, slices: int) -> NDArray[np.int64]:
+    """Non-zero words of every input transfer: (n, pixels, transfers a pixel, slices)."""
+    transfers = -(-spikes.shape[2] // scan)
+    words = np.pad(spikes > 0, ((0, 0), (0, 0), (0, transfers * scan - spikes.shape[2])))
+    return words.reshape(*words.shape[:2], transfers, scan // slices, slices).sum(3)
+
+
 def transfer_cycles(spikes: NDArray[np.uint8], scan: int, slices: int) -> NDArray[np.int64]:
     """Cycles that each input transfer of a convolution takes: (n, pixels, transfers a pixel).
 
     The non-zero words of each slice are written one a cycle.
     """
-    transfers = -(-spikes.shape[2] // scan)
-    words = np.pad(spikes > 0, ((0, 0), (0, 0), (0, transfers * scan - spikes.shape[2])))
-    shape = (*words.shape[:2], transfers, scan // slices, slices)
-    return np.maximum(words.reshape(shape).sum(3).max(-1), 1)
+    return np.maximum(transfer_words(spikes, scan, slices).max(-1), 1)
 
 
 def _by_unit(cycles: NDArray[np.int64], units: int) -> NDArray[np.float64]:

@@ -13,8 +13,14 @@ from spikeloom.hardware.parameters import (
     PadParameters,
 )
 
-from spikeloom_boards.cycle_model import add_latency, pass_rows, skew, slice_events
-from spikeloom_boards.dataflow_links import Link, Process, known, pipeline, pipelines
+from spikeloom_boards.cycle_model import (
+    add_latency,
+    pass_rows,
+    skew,
+    slice_events,
+    transfer_words,
+)
+from spikeloom_boards.dataflow_links import Link, Process, join, known, pipeline, pipelines
 
 __all__ = ["dense", "plain"]
 
@@ -31,33 +37,13 @@ def plain(
     """Fire, add or pad: pipelines behind what is taken together."""
     joined = Link()
     if isinstance(layer, PadParameters):
-        starts = np.tile(_inside(layer), samples).tolist()
-        starts_sample = [k == 0 for k in range(layer.port_out.transfers)] * samples
-        return [
-            _join(ins, joined, starts, starts_sample),
-            *pipelines(joined, o, 1),
-        ]
+        takes = np.tile(_inside(layer), samples).tolist()
+        waits = [k == 0 for k in range(layer.port_out.transfers)] * samples
+        return [join(ins, joined, zip(takes, waits, strict=True)), *pipelines(joined, o, 1)]
     depths = [layer.output_bits]
     if isinstance(layer, AddParameters):
         depths.insert(0, add_latency(layer))
-    takes = [True] * (samples * layer.port_out.transfers)
-    return [_join(ins, joined, takes, takes), *pipelines(joined, o, *depths)]
-
-
-def _join(ins: Sequence[Link], o: Link, takes: Sequence[bool], waits: Sequence[bool]) -> Process:
-    """Transfers of all inputs, taken together; only where ``takes``, waited for where ``waits``."""
-    used = 0
-    for take, wait in zip(takes, waits, strict=True):
-        offered = 0
-        for link in ins if take or wait else ():
-            yield from known(link.put, used)
-            offered = max(offered, link.put[used])
-        o.put.append(offered)
-        yield from known(o.taken, len(o.put) - 1)
-        if take:
-            for link in ins:
-                link.taken.append(o.taken[-1])
-            used += 1
+    return [join(ins, joined), *pipelines(joined, o, *depths)]
 
 
 def _inside(layer: PadParameters) -> NDArray[np.bool_]:
@@ -116,11 +102,9 @@ def _ahead(layer: DenseParameters, spikes: NDArray[np.uint8]) -> list[int]:
 
     A list is read three entries ahead of the events: a transfer's words in a slice are an entry.
     """
-    fold, samples = layer.folding, len(spikes)
-    words = (spikes > 0).astype(np.int64)
-    room = layer.ports_in[0].transfers_per_pixel * fold.scan - words.shape[2]
-    words = np.pad(words, ((0, 0), (0, 0), (0, room)))
-    entries = words.reshape(samples, layer.beats, -1, fold.slices).sum(2)
+    fold = layer.folding
+    entries = transfer_words(spikes, fold.scan, fold.slices)
+    entries = entries.reshape(len(spikes), layer.beats, fold.slices)
     found = []
     for sample in entries:
         lists = [column[column > 0] for column in sample.T]

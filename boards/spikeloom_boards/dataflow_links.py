@@ -18,6 +18,7 @@ __all__ = [
     "Process",
     "fifo",
     "fork",
+    "join",
     "known",
     "lanes",
     "pipeline",
@@ -119,6 +120,26 @@ def pipeline(i: Link, o: Link, depth: int, keeps: Iterable[bool] | None = None) 
             o.put.append(now + leaves[index] - before)
 
     return [take(), give()]
+
+
+def join(ins: Sequence[Link], o: Link, steps: Iterable[tuple[bool, bool]] | None = None) -> Process:
+    """Take transfers of all inputs together.
+
+    steps: for each output transfer, whether inputs are taken with it, and whether it waits for them
+    even if not. Always both without.
+    """
+    used = 0
+    for takes, waits in itertools.repeat((True, True)) if steps is None else steps:
+        offered = 0
+        for link in ins if takes or waits else ():
+            yield from known(link.put, used)
+            offered = max(offered, link.put[used])
+        o.put.append(offered)
+        yield from known(o.taken, len(o.put) - 1)
+        if takes:
+            for link in ins:
+                link.taken.append(o.taken[-1])
+            used += 1
 
 
 def skid(i: Link, o: Link) -> Process:

@@ -25,7 +25,7 @@ from spikeloom_boards.cycle_model import (
     transfer_cycles,
     window_events,
 )
-from spikeloom_boards.dataflow_links import Link, Process, known, pipeline, pipelines
+from spikeloom_boards.dataflow_links import Link, Process, join, known, pipeline, pipelines
 
 __all__ = ["conv", "depthwise", "pool"]
 
@@ -126,22 +126,10 @@ def conv(
     depths = [layer.output_bits] if layer.output_bits else []
     if skip is not None:
         joined = Link()
-        processes.append(_join(biased, skip, joined))
+        processes.append(join([biased, skip], joined))
         biased = joined
         depths.insert(0, _skip_latency(layer))
     return [*processes, *pipelines(biased, o, *depths)]
-
-
-def _join(a: Link, b: Link, o: Link) -> Process:
-    """Take transfers of two streams together."""
-    while True:
-        index = len(o.put)
-        for link in (a, b):
-            yield from known(link.put, index)
-        o.put.append(max(a.put[index], b.put[index]))
-        yield from known(o.taken, index)
-        a.taken.append(o.taken[index])
-        b.taken.append(o.taken[index])
 
 
 def _skip_latency(layer: ConvParameters) -> int:

@@ -22,7 +22,15 @@ import torch
 from numpy.typing import NDArray
 from spikeloom.checkpoint import load_checkpoint
 from spikeloom.conversion import lowering_report
-from spikeloom.data import Images, as_rgb32, digits_10k, idx_folder, motion_windows, with_channels
+from spikeloom.data import (
+    Images,
+    as_rgb32,
+    digits_10k,
+    idx_folder,
+    motion_windows,
+    spread,
+    with_channels,
+)
 from spikeloom.errors import SpikeloomError
 from spikeloom.training import accuracy, predict
 
@@ -36,11 +44,6 @@ DATA: dict[str, Callable[[], Images]] = {
 #: T where 4 steps cost more than half a point: depthwise layers sum too few words to hide rounding.
 STEPS = {"imu-cnn": 6}
 _BATCH = 500
-
-
-def spread(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Some training images from all over the set: recordings lie in order of their subjects."""
-    return images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]
 
 
 def integers(network: sl.Network, images: NDArray[np.uint8]) -> NDArray[np.int64]:

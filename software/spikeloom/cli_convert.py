@@ -13,7 +13,6 @@ from rich.table import Table
 from spikeloom.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -62,6 +61,7 @@ def convert(
 
     from spikeloom.conversion import SpikingNetwork, lower
     from spikeloom.conversion import convert as to_spikes
+    from spikeloom.data import spread
     from spikeloom.sources import load_model, load_samples
 
     console = Console()
@@ -69,7 +69,7 @@ def convert(
     calibration, _ = load_samples(data, train=True)
     samples, labels = load_samples(data)
     apart = not np.array_equal(calibration, samples)
-    calibration = calibration[_spread(len(calibration), images)]
+    calibration = spread(calibration, images)
     if limit:
         samples, labels = samples[:limit], None if labels is None else labels[:limit]
     title = f"{model}, {len(samples)} samples{'' if apart else ' (calibrated on some of them)'}"
@@ -92,13 +92,6 @@ def convert(
     console.print(_layers(snn, net))
     net.save(out)
     console.print(f"wrote {out} (T = {wanted[-1]})", soft_wrap=True)
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """Indices of some samples from all over a set: some sets are sorted."""
-    import numpy as np
-
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def _parts(samples: NDArray[Any]) -> list[NDArray[Any]]:

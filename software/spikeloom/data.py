@@ -34,6 +34,7 @@ __all__ = [
     "motion_bytes",
     "motion_windows",
     "read_idx",
+    "spread",
     "with_channels",
 ]
 
@@ -288,3 +289,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             f"{path} is damaged: {shape} needs {size} bytes, it holds {len(data) - start}"
         )
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape).copy()
+
+
+def spread(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Some images from all over a set, ``count`` at most: some sets are sorted."""
+    return images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]

@@ -8,35 +8,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from spikeloom.neuron_kernels.clipped import Clipped
 from spikeloom.neuron_kernels.function import spike
 from spikeloom.neuron_kernels.reference import parallel_words
 from spikeloom.spikepack import pack_spikes
 
 __all__ = ["SpikePack"]
-
-
-class _Serial(torch.autograd.Function):
-    """Pass the value of a serial form on, tau < 2; gradients as in ``neuron_kernels.reference``."""
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, theta: Tensor, y: Tensor, top: float) -> Tensor:
-        ctx.save_for_backward(v, theta, y)
-        ctx.top = top
-        return y.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        v, theta, y = ctx.saved_tensors
-        (grad,) = grads
-        inside = (v >= 0) & (v <= theta * ctx.top)
-        slope = torch.where(inside, y - v, y) / theta
-        grad_theta = (grad * slope).sum_to_size(theta.shape).to(theta.dtype)
-        return torch.where(inside, grad, 0), grad_theta, None, None
 
 
 class SpikePack(nn.Module):
@@ -170,4 +152,4 @@ class SpikePack(nn.Module):
             y = torch.tensordot(self.tau**exponents, spikes, dims=1) * theta
         # the offset of rounding belongs to the quantiser, not to the slope
         plain = v.to(work.dtype)
-        return cast(Tensor, _Serial.apply(plain, theta, y, self.top)).to(v.dtype)
+        return cast(Tensor, Clipped.apply(plain, theta, y, 0.0, self.top)).to(v.dtype)

@@ -7,38 +7,16 @@ spike: clip(floor(v / theta), -2^(T-1), 2^(T-1) - 1).
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from spikeloom.neuron import SpikePack
+from spikeloom.neuron_kernels.clipped import Clipped
 from spikeloom.neuron_kernels.reference import parallel_words
 
 __all__ = ["SignedSpikePack"]
-
-
-class _SignedStraightThrough(torch.autograd.Function):
-    """The gradient of SpikePack's, on a range that reaches below zero."""
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, theta: Tensor, y: Tensor, half: float) -> Tensor:
-        ctx.save_for_backward(v, theta, y)
-        ctx.half = half
-        return y.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        v, theta, y = ctx.saved_tensors
-        (grad,) = grads
-        inside = (v >= -theta * ctx.half) & (v <= theta * (ctx.half - 1))
-        grad_v = grad_theta = None
-        if ctx.needs_input_grad[0]:
-            grad_v = grad * inside
-        if ctx.needs_input_grad[1]:
-            slope = torch.where(inside, y - v, y) / theta
-            grad_theta = (grad * slope).sum_to_size(theta.shape).to(theta.dtype)
-        return grad_v, grad_theta, None, None
 
 
 class SignedSpikePack(SpikePack):
@@ -97,5 +75,5 @@ class SignedSpikePack(SpikePack):
             y = (parallel_words(work, theta, self.steps) - self.half) * theta
         if torch.is_grad_enabled() and (work.requires_grad or theta.requires_grad):
             plain = v.to(work.dtype)  # no offset belongs to the slope
-            y = cast(Tensor, _SignedStraightThrough.apply(plain, theta, y, float(self.half)))
+            y = cast(Tensor, Clipped.apply(plain, theta, y, -float(self.half), self.top))
         return y.to(v.dtype)

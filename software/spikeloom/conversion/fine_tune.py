@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from spikeloom.conversion.spiking import SpikingNetwork
@@ -43,11 +44,7 @@ def fine_tune(
             f"images must be uint8 with a label each, not {images.dtype} {images.shape} with"
             f" {len(labels)} labels"
         )
-    shape = tuple(snn.sample_shape)
-    if images.shape[1:] != shape:
-        if (1, *images.shape[1:]) != shape:
-            raise InputError(f"images have shape {images.shape}, the network takes (n, *{shape})")
-        images = images[:, None]
+    images = snn.shaped(torch.from_numpy(images)).numpy()
     tuned = Tuned(snn, weight_bits)
     train(lambda: tuned, images, labels, recipe, seed=seed, progress=progress)
     return tuned.frozen().eval()

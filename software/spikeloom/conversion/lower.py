@@ -138,14 +138,14 @@ class _Lowering:
     def linear(self, layer: SpikingLinear) -> None:
         stream, name = self.flat(layer.sources[0])
         folded = self.fitted(layer, self.fold(layer, stream), name)
+        grid = _grid(layer)
         if layer.neuron is None:
-            grid = None if layer.grid is None else reals(layer.grid)
             self.add(*readout(folded, self.source(name), grid), None)
             return
         s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
-        if layer.grid is not None:
+        if grid is not None:
             alive = folded.alive & (folded.live | (folded.bias > 0))
-            fired = given_scales(reals(layer.grid), s_out)
+            fired = given_scales(grid, s_out)
         else:
             alive = folded.alive & folded.live
             fired = fired_scales(folded.best_scale(), s_out, alive)
@@ -174,7 +174,7 @@ class _Lowering:
         s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
         skip: dict[str, Any] = {}
         alive, off, other = folded.alive & (folded.live | (folded.bias > 0)), 0.0, None
-        grid = None if layer.grid is None else reals(layer.grid)
+        grid = _grid(layer)
         if len(layer.sources) == 1 and grid is not None:
             fired = given_scales(grid, s_out)
         elif len(layer.sources) == 1:
@@ -266,9 +266,10 @@ class _Lowering:
         bias = reals(layer.bias)
         alive = kept & ((G != 0).any(0) | (bias > 0))
         s_out = np.broadcast_to(reals(layer.neuron.threshold), bias.shape)
-        if layer.grid is not None:
-            fired, off = given_scales(reals(layer.grid), s_out), 0.0
-            k = np.rint(G / fired.S).astype(np.int64)
+        grid = _grid(layer)
+        if grid is not None:
+            fired, off = given_scales(grid, s_out), 0.0
+            k = np.rint(G / grid).astype(np.int64)
         else:
             fired, k, off = sum_scales(G, s_out, alive)
         integers = Integers(k.T.copy(), bias, 0, 0.0)
@@ -319,6 +320,11 @@ class _Lowering:
             scale = stream.scale * layer.threshold / layer.taps
             stream = replace(stream, scale=scale, bits=layer.neuron.steps)
         self.add(op, None, stream)
+
+
+def _grid(layer: SpikingLinear | SpikingConv2d | SpikingAdd) -> Array | None:
+    """Accumulator scales that a layer was trained on, if it was."""
+    return None if layer.grid is None else reals(layer.grid)
 
 
 def lower(

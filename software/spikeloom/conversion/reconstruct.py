@@ -26,13 +26,13 @@ from spikeloom.conversion.scales import Folded
 from spikeloom.conversion.spiking import SpikingNetwork
 from spikeloom.errors import InputError
 from spikeloom.golden_steps import make_step
+from spikeloom.network import INPUT
 from spikeloom.ops import Edge, Op
 
 __all__ = ["Less", "Samples"]
 
 _ROWS = 1 << 17  #: positions of all samples that a layer is fitted to: more change nothing
 _BATCH = 64  #: samples at once
-_INPUT = "input"
 
 #: What else goes into potentials: values (n, outputs, ...) and a factor (outputs,) of each.
 Less = Sequence[tuple[Tensor, Array]]
@@ -46,22 +46,16 @@ class Samples:
     """
 
     def __init__(self, snn: SpikingNetwork, images: Tensor | NDArray) -> None:
-        x = torch.as_tensor(images).detach().cpu()
-        shape = snn.sample_shape
-        if shape[:1] == (1,) and tuple(x.shape[1:]) == shape[1:]:
-            x = x.unsqueeze(1)
-        if tuple(x.shape[1:]) != shape or not len(x):
-            raise InputError(
-                f"samples to reconstruct with have shape {tuple(x.shape)}, the network takes"
-                f" (n, {', '.join(map(str, shape))}) with n > 0"
-            )
+        x = snn.shaped(torch.as_tensor(images).detach().cpu(), "samples to reconstruct with")
+        if not len(x):
+            raise InputError(f"no samples to reconstruct with are given, {snn.takes} with n > 0")
         values = snn.encode(x)
-        self.twin: dict[str, Tensor] = {_INPUT: values}
+        self.twin: dict[str, Tensor] = {INPUT: values}
         words = torch.round(values * snn.encode.top).to(torch.uint8)
-        self.words: dict[str, Tensor] = {_INPUT: words}
-        self.edges = {_INPUT: Edge(shape, snn.encode.bits)}
-        self.reach = {_INPUT: snn.encode.top}
-        self.before = _INPUT
+        self.words: dict[str, Tensor] = {INPUT: words}
+        self.edges = {INPUT: Edge(snn.sample_shape, snn.encode.bits)}
+        self.reach = {INPUT: snn.encode.top}
+        self.before = INPUT
         self.left = Counter(name for layer in snn.spiking_layers for name in layer.sources)
         self.rows = max(1, _ROWS // len(x))
 

@@ -136,16 +136,22 @@ class SpikingNetwork(nn.Module):
         """The layers, in order, with their type."""
         return tuple(cast(SpikingLayer, layer) for layer in self.layers)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (n, classes); InputError on a wrong shape, dtype or range."""
+    @property
+    def takes(self) -> str:
+        """The shape of samples, for messages."""
+        return f"the network takes (n, {', '.join(map(str, self.sample_shape))})"
+
+    def shaped(self, images: Tensor, name: str = "images") -> Tensor:
+        """Return images (n, *sample shape); InputError, which calls them ``name``, for others."""
         if self.sample_shape[:1] == (1,) and tuple(images.shape[1:]) == self.sample_shape[1:]:
             images = images.unsqueeze(1)
         if tuple(images.shape[1:]) != self.sample_shape:
-            raise InputError(
-                f"images have shape {tuple(images.shape)},"
-                f" the network takes (n, {', '.join(map(str, self.sample_shape))})"
-            )
-        values = {"input": self.encode(images)}
+            raise InputError(f"{name} have shape {tuple(images.shape)}, {self.takes}")
+        return images
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (n, classes); InputError on a wrong shape, dtype or range."""
+        values = {"input": self.encode(self.shaped(images))}
         x = values["input"]
         for index, layer in enumerate(self.spiking_layers):
             x = layer(*(values[name] for name in layer.sources))
