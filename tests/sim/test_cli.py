@@ -250,6 +250,8 @@ def test_verilog_of_an_encoder(capsys, tmp_path):
     assert "[11:0] sample" in text[:6000]
     text = fails(capsys, "verilog", "step-forward", "--channels", "2000")
     assert "channels must be an integer in 1..1024, not 2000" in text
+    text = fails(capsys, "verilog", "step-forward", "--width", "16", "--set", "width=12")
+    assert "step-forward: width is given twice, 16 and 12; give it once" in text
     text = fails(capsys, "verilog", "rate", "--width", "8")
     assert "rate has no setting 'width=8'; it has channels=1" in text
     text = fails(capsys, "verilog", "mnist-mlp", "--channels", "8")

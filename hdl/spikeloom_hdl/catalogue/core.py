@@ -41,12 +41,14 @@ def read_settings(name: str, core: Core, options: Sequence[str]) -> dict[str, An
 
     A tuple is written as numbers with commas: 255,170,85,0. Rows of one are separated by ``/``.
     """
-    settings = dict(core.defaults)
+    settings, given = dict(core.defaults), dict[str, str]()
     for option in options:
         key, mark, text = option.partition("=")
         if not mark or key not in settings:
             known = ", ".join(f"{k}={_text(v)}" for k, v in settings.items())
             raise InputError(f"{name} has no setting {option!r}; it has {known}")
+        if given.setdefault(key, text) != text:
+            raise InputError(f"{name}: {key} is given twice, {given[key]} and {text}; give it once")
         default = core.defaults[key]
         try:
             settings[key] = _value(text, default)

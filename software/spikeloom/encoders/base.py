@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache
@@ -19,7 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeloom.errors import InputError
 
@@ -31,6 +32,7 @@ __all__ = [
     "engine",
     "engine_for",
     "reject_non_finite",
+    "reject_options",
     "threaded",
 ]
 
@@ -72,6 +74,22 @@ def engine_for(x: Tensor, *, triton: bool = False) -> str:
     if x.device.type == "cpu":
         return "numba" if installed("numba") else "torch"
     return "triton" if triton and x.device.type == "cuda" and installed("triton") else "torch"
+
+
+def reject_options(cls: type, unknown: Collection[str]) -> None:
+    """TypeError for options that no constructor of an encoder class knows, with those it does."""
+    if not unknown:
+        return
+    known = dict[str, None]()
+    for base in (c for c in cls.__mro__ if "__init__" in vars(c) and issubclass(c, nn.Module)):
+        if base is nn.Module:
+            break
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        known |= {p.name: None for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
+    known.pop("parameters", None)  # what a subclass makes of its own options
+    raise TypeError(
+        f"{cls.__name__} has no option {', '.join(sorted(unknown))}: it takes {', '.join(known)}"
+    )
 
 
 def as_floats(x: Tensor | ArrayLike, what: str = "signal", *, empty: bool = False) -> Tensor:

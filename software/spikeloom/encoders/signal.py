@@ -25,6 +25,7 @@ from spikeloom.encoders.base import (
     engine_for,
     non_finite,
     reject_non_finite,
+    reject_options,
     threaded,
 )
 from spikeloom.encoders.relax import TEMPERATURE
@@ -96,16 +97,18 @@ class SignalEncoder(nn.Module, abc.ABC):
         offset: float | Sequence[float] | Tensor = 0.0,
         scale: float | Sequence[float] | Tensor = 1.0,
         trainable: Sequence[str] | bool = False,
+        **unknown: object,
     ):
         """Register parameters, float64, () or (channels,); ``trainable`` ones take gradients."""
         super().__init__()
+        reject_options(type(self), unknown)
         if isinstance(trainable, str):
             trainable = (trainable,)
         wanted = set(self.TRAINABLE if trainable is True else trainable or ())
         if not self.TRAINABLE and trainable:
             raise InputError(f"{self.NAME} has no gradient, nothing of it can be trained: use fit")
-        if unknown := sorted(wanted - set(self.TRAINABLE)):
-            raise InputError(f"{self.NAME} cannot train {unknown}: only {sorted(self.TRAINABLE)}")
+        if strange := sorted(wanted - set(self.TRAINABLE)):
+            raise InputError(f"{self.NAME} cannot train {strange}: only {sorted(self.TRAINABLE)}")
         table = {
             "offset": column("offset", offset),
             "scale": column("scale", scale, low=0.0),

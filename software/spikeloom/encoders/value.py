@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from spikeloom.encoders.base import as_floats, column, reject_non_finite
+from spikeloom.encoders.base import as_floats, column, reject_non_finite, reject_options
 from spikeloom.encoders.golden.value import FixedValue
 from spikeloom.errors import InputError
 from spikeloom.hardware.encoders import CoreParameters
@@ -80,8 +80,10 @@ class ValueEncoder(nn.Module, abc.ABC):
         offset: float | Sequence[float] | Tensor = 0.0,
         scale: float | Sequence[float] | Tensor = 1.0,
         bits: int | None = None,
+        **unknown: object,
     ):
         super().__init__()
+        reject_options(type(self), unknown)
         self.steps = integer("steps", steps, 1, MAX_STEPS)
         self.bits = None if bits is None else integer("bits", bits, 1, 16)
         self.register_buffer("offset", column("offset", offset))

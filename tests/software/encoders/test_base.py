@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from spikeloom.encoders import LIF, Delta, StepForward, base, engine
+from spikeloom.encoders import LIF, Delta, Rate, StepForward, base, engine
 from spikeloom.encoders.base import as_floats, column, engine_for, threaded
 from spikeloom.encoders.kernels.step_forward import encode
 from spikeloom.errors import InputError
@@ -147,3 +147,13 @@ def test_threads_give_the_bits_and_the_error_of_one(monkeypatch, bad):
     if bad is None:
         for ours, single in zip(results[0][1:], results[1][1:], strict=True):
             assert np.array_equal(ours, single)
+
+
+def test_an_unknown_option_is_named_with_those_that_there_are():
+    known = "threshold, initial, levels, profile, offset, scale, trainable"
+    with pytest.raises(TypeError, match=f"StepForward has no option height: it takes {known}$"):
+        StepForward(height=1)
+    with pytest.raises(TypeError, match="Delta has no option density, height: it takes threshold"):
+        Delta.fit(torch.arange(9.0), density=1, height=2)
+    with pytest.raises(TypeError, match="Rate has no option height: it takes steps, offset"):
+        Rate(8, height=1)
