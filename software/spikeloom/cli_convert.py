@@ -108,6 +108,8 @@ def _decisions(model: nn.Module, snn: SpikingNetwork, samples: NDArray[Any]) -> 
     import torch
 
     shape, found = snn.sample_shape, []
+    if len(shape) == 3 and samples.shape[1:] == shape[:2]:
+        shape = shape[:2]  # 1-D layers take no width
     for part in _parts(samples):
         # only the ANN's own code runs here: what it cannot take is the user's mistake
         x = torch.from_numpy(part).reshape(len(part), *shape)

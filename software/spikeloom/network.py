@@ -25,6 +25,7 @@ from spikeloom.ops import (
     Readout,
     Synapses,
     accumulator_width,
+    short_shapes,
 )
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ class Network:
         """Turn samples into input words, p = (2 x (2^T - 1) + 255) // 510.
 
         images: uint8 (n, *input_shape), (n, inputs), or one sample without its first axis; pictures
-        of one channel may come without it, (n, height, width).
+        of one channel may come without it, (n, height, width), and samples of width 1, which
+        networks of 1-D layers take, as (n, channels, length).
         Returns uint8 (n, inputs). Raises InputError on another dtype or shape.
         """
         x = np.asarray(images)
@@ -180,9 +182,7 @@ class Network:
                 f"images are {x.dtype}, the network takes uint8 0..255:"
                 " scale to 0..255, round, then .astype(numpy.uint8)"
             )
-        shapes = [self.input_shape, (self.inputs,)]
-        if len(self.input_shape) == 3 and self.input_shape[0] == 1:
-            shapes.append(self.input_shape[1:])
+        shapes = [self.input_shape, (self.inputs,), *short_shapes(self.input_shape)]
         if x.shape in shapes:
             x = x[None]
         if x.ndim == 0 or x.shape[1:] not in shapes:

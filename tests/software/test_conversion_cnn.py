@@ -622,10 +622,22 @@ class Unfinished(nn.Module):
         return self.head(torch.relu(self.c(x + self.b(x))))
 
 
-class Three(Unfinished):
+class Nine(Unfinished):
     def forward(self, x):
         y = torch.relu(self.a(x))
-        return self.head(torch.relu(self.b(x) + self.a(x) + self.c(y)))
+        for _ in range(8):
+            x = x + self.b(y)
+        return self.head(torch.relu(x))
+
+
+class Means(Unfinished):
+    def forward(self, x):
+        return self.head(torch.relu(self.a(x)).mean((1, 2), keepdim=True))
+
+
+class Sizes(Unfinished):
+    def forward(self, x):
+        return self.head(torch.relu(self.a(x)).squeeze().clamp(0.5, 1))
 
 
 class Different(Unfinished):
@@ -636,7 +648,7 @@ class Different(Unfinished):
 class Scaled(Unfinished):
     def forward(self, x):
         x = torch.add(self.a(x), x, alpha=2).relu()
-        return self.head((x + 1).relu())
+        return self.head((x * x.relu()).relu())
 
 
 def after_conv(*layers: nn.Module) -> nn.Module:
@@ -646,20 +658,28 @@ def after_conv(*layers: nn.Module) -> nn.Module:
 UNSUPPORTED = [
     (
         nn.Sequential(
-            nn.Conv2d(2, 4, 3, dilation=2), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2), nn.ReLU(),
-            nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU6(),
-            nn.MaxPool2d(2, ceil_mode=True), nn.AvgPool2d(2, padding=1, count_include_pad=False),
-            nn.Conv2d(4, 8, 3, groups=4), nn.Conv2d(4, 8, 2, padding="same"), *head(8),
+            nn.MaxPool2d(2, dilation=2), nn.MaxPool2d(2, return_indices=True), nn.LeakyReLU(),
+            nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.Hardtanh(),
+            nn.AvgPool2d(2, padding=1, count_include_pad=False), nn.ConstantPad2d(1, 0.5),
+            nn.ReflectionPad2d(1), nn.ConvTranspose2d(4, 8, 2), *head(8),
         ),
-        ["8 problem(s)", "0: dilation is (2, 2)", "2: 2 groups of 4 channels", "4: padding_mode",
-         "'reflect'", "5: ReLU6 has no spiking form", "6: ceil_mode is on",
-         "7: count_include_pad=False", "8: 4 groups of 4 channels in and 8 out",
-         "9: padding='same'", "odd kernel"],
+        ["9 problem(s)", "0: dilation is 2", "1: it returns indices", "2: LeakyReLU has no spiking",
+         "3: padding_mode", "'reflect'", "4: it cuts to -1", "cut to 0..a",
+         "5: count_include_pad=False", "6: it pads with 0.5", "7: ReflectionPad2d has no",
+         "8: ConvTranspose2d has no"],
     ),
     (Unfinished(), ["c: it is given the sum 'add', which is not activated", "nn.ReLU after"]),
-    (Three(), ["add_1: one summand is a residual sum that is not activated"]),
+    (Nine(), ["add_7: it is a sum of 9 that are not activated, 8 at most"]),
+    (Means(), ["mean: it is over axes (1, 2); use all positions"]),
+    (Sizes(), ["2 problem(s)", "squeeze: it is over axes None; name them", "clamp: it cuts to 0"]),
+    (nn.Sequential(nn.AvgPool2d(3, 2, ceil_mode=True), *head(2)), ["0: ceil_mode divides the"]),
+    (nn.Sequential(nn.ConstantPad3d(1, 0.0), *head(2)), ["0: ConstantPad3d has no spiking form"]),
+    (nn.Sequential(nn.Conv2d(2, 2, 3, dilation=400, padding=400), nn.ReLU(), *head(2)),
+     ["0: dilation (400, 400) are 2566404 weights in gates", "1048576 at most"]),
+    (nn.Sequential(nn.Conv1d(2, 4, 3), nn.Conv2d(4, 4, 1), nn.ReLU(), *head(4)),
+     ["it mixes layers of 1-D and 2-D"]),
     (Different(), ["add: it adds samples (2, 8, 8) and (2, 4, 4)", "the same shape"]),
-    (Scaled(), ["2 problem(s)", "add: alpha is not 1", "add_1: it adds a constant"]),
+    (Scaled(), ["2 problem(s)", "add: alpha is not 1", "mul: it takes two tensors for mul"]),
     (nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU(), *head(4)),
      ["1: it is given the potentials of '0'", "put nn.ReLU between"]),
     (after_conv(nn.Linear(8, 3)), ["2: Linear is given samples of shape (6, 8, 8)", "Flatten()"]),
@@ -668,11 +688,13 @@ UNSUPPORTED = [
     (after_conv(nn.MaxPool2d(9), *head()), ["2: its kernel (9, 9) does not fit"]),
     (nn.Sequential(Normalise(-1.0, 1.0), nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), *head()),
      ["1: zeros that it pads with would be -1..-1", "padding=0"]),
-    (after_conv(nn.AdaptiveAvgPool2d(1)), ["must end with a Linear"]),
+    (after_conv(), ["must end with a Linear"]),
+    (after_conv(nn.AdaptiveAvgPool2d(2), nn.Flatten()), ["a pooling to one pixel may come last"]),
     (nn.Sequential(nn.Conv2d(2, 6, 3), *head()), ["1: it is given the potentials of '0'"]),
     (nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.ReLU(), nn.MaxPool2d(2)),
      ["3: it is given samples of shape (4,)"]),
-    (nn.Sequential(nn.Conv1d(2, 4, 3)), ["use nn.Conv2d with kernels (k, 1)"]),
+    (nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)),
+     ["its 1-D layers are given samples (2, 8, 8)", "they take (channels, length)"]),
 ]  # fmt: skip
 
 
@@ -694,14 +716,16 @@ def test_negative_weights_between_pool_and_activation_are_refused():
         sl.convert(model, images(), integers=True)
 
 
-def test_a_depthwise_convolution_takes_no_skip():
+def test_a_wide_depthwise_convolution_takes_no_skip():
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.head = nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.Sequential(*head(2))
+            self.a, self.head = nn.Conv2d(400, 400, 3, padding=1, groups=400), nn.Linear(400, 2)
 
         def forward(self, x):
-            return self.head(torch.relu(self.a(x) + x))
+            return self.head(torch.relu(self.a(x) + x).mean((2, 3)))
 
-    with pytest.raises(UnsupportedModelError, match="a depthwise convolution takes no skip"):
-        sl.convert(Block(), images(), integers=True)
+    with pytest.raises(
+        UnsupportedModelError, match="a depthwise convolution with a skip are 1440000"
+    ):
+        sl.convert(nn.Sequential(nn.Conv2d(2, 400, 1), nn.ReLU(), Block()), images(), integers=True)

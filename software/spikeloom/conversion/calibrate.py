@@ -57,13 +57,14 @@ def convert(
 ) -> SpikingNetwork | GeneralSpikingNetwork:
     """Convert a trained model into its spiking twin; no retraining, the model is left as it is.
 
-    model: best one that can become integers: Linear, Conv2d (groups 1 or depthwise), ReLU, batch
-    norms, max and average pooling, residual sums, Flatten, Dropout, as modules or calls, ending
-    with a Linear; a ``Normalise`` in front is fine. Most others become a float spiking network that
+    model: best one that can become integers: Linear, Conv1d/2d, ReLU, ReLU6, batch norms, max and
+    average pooling, residual sums, Flatten, Dropout, as modules or calls, ending with a Linear or
+    a global pool; a ``Normalise`` in front is fine. Most others become a float spiking network that
     does not go on a board, and says so: :class:`GeneralSpikingNetwork`, docs/conversion.md.
     calibration: some hundred training images (n, *sample shape), uint8 or floats 0..1; images of
-    one channel may come as (n, height, width). Float networks take any range, and a tuple or dict
-    of tensors for several inputs.
+    one channel may come as (n, height, width). Samples (n, channels, length) of 1-D layers are
+    images of width 1. Float networks take any range, and a tuple or dict of tensors for several
+    inputs.
     steps: T of the hidden layers, 1..8. input_bits: T of the input words, 1..8.
     granularity: one threshold a ``channel``, or one a layer (``tensor``).
     rule: ``mse`` clips where the mean square error is least, ``max`` at the greatest activation.
@@ -118,9 +119,10 @@ def _integer_form(model: nn.Module, calibration: Any) -> tuple[Graph, Tensor]:
         kind = type(calibration).__name__
         raise UnsupportedModelError(f"calibration is a {kind}: integers take one input, a tensor")
     images = _shaped(calibration)
-    if traced.spatial and images.ndim == 3:
-        images = images.unsqueeze(1)
-    graph = fold(traced, images.shape[1:])
+    shape = traced.sample(images.shape[1:])
+    if shape != images.shape[1:]:  # else strides stay, and with them the last bits of floats
+        images = images.reshape(len(images), *shape)
+    graph = fold(traced, shape)
     return graph, as_images(images)
 
 

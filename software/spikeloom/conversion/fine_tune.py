@@ -37,7 +37,8 @@ def fine_tune(
     that integers decide as it does. None trains floats, which lowering rounds.
     progress: called with the update and its loss, now and then.
 
-    Raises InputError where images do not fit, ValueError on weight_bits.
+    Raises InputError where images do not fit, ValueError on weight_bits, UnsupportedModelError for
+    a sum of three or more terms that fires once, unless weight_bits is None.
     """
     if images.dtype != np.uint8 or len(images) != len(labels) or len(images) == 0:
         raise InputError(

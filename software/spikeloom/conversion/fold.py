@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from spikeloom.conversion.build import Builder
-from spikeloom.conversion.graph import Graph, Node, Padded, Shape
+from spikeloom.conversion.graph import Graph, Node, Shape
 from spikeloom.conversion.operations import (
     AddOp,
     Affine,
@@ -24,18 +22,30 @@ from spikeloom.conversion.operations import (
     Linear,
     MaxPoolOp,
     Operation,
-    Pair,
+    PadOp,
     Rectify,
+    ReduceOp,
+    SqueezeOp,
     Traced,
     Unknown,
 )
-from spikeloom.conversion.sums import Problem, Sum, Term, elements, flattened, rows, windows
+from spikeloom.conversion.positions import Positions
+from spikeloom.conversion.sums import (
+    Problem,
+    Sum,
+    Term,
+    elements,
+    merged,
+)
 from spikeloom.errors import UnsupportedModelError
 
 __all__ = ["fold"]
 
+#: Terms of one sum: each convolution of it is a layer, computed again for every such sum.
+MOST_SUMMANDS = 8
 
-class _Folder(Builder):
+
+class _Folder(Positions):
     """What each operation makes of the sums that it is given."""
 
     def step(self, op: Operation, given: list[Sum]) -> Sum:
@@ -55,6 +65,12 @@ class _Folder(Builder):
             return self.max_pool(op, e)
         if isinstance(op, AvgPoolOp):
             return self.avg_pool(op, e)
+        if isinstance(op, ReduceOp):
+            return self.reduce(op, e)
+        if isinstance(op, PadOp):
+            return self.pad(op, e)
+        if isinstance(op, SqueezeOp):
+            return self.squeeze(op, e)
         assert isinstance(op, AddOp)
         return self.sum(op, e, given[1])
 
@@ -62,6 +78,7 @@ class _Folder(Builder):
         if e.flat:
             raise Problem("it follows a Flatten without activation; put it before nn.Flatten")
         shape = e.shape
+        op = self.spread(op, shape)
         if e.stream and len(shape) != 3 and op.scale.ndim and len(op.scale) == shape[0]:
             scale, shift = op.scale, op.shift
         else:
@@ -73,12 +90,28 @@ class _Folder(Builder):
             )
         return replace(e, terms=tuple(t.times(scale) for t in e.terms), bias=scale * e.bias + shift)
 
+    def spread(self, op: Affine, shape: Shape) -> Affine:
+        """Broadcast a constant as torch does; Problem unless it has one value a channel."""
+        if op.like is None:
+            return op
+        if len(op.scale) == 1:
+            return replace(op, scale=op.scale[0], shift=op.shift[0])
+        rank = 1 + len(shape) - (self.lengthwise and len(shape) == 3)
+        like = (1,) * (rank - len(op.like)) + op.like
+        if like != (1, shape[0], *(1,) * (rank - 2)):
+            raise Problem(
+                f"it combines samples {shape} with a constant of shape {op.like}; use a number, or"
+                " one value a channel, (1, channels, 1, 1)"
+            )
+        return op
+
     def linear(self, op: Linear, e: Sum) -> Sum:
         shape = e.shape
         if len(shape) != 1:
             raise Problem(f"Linear is given samples of shape {shape}: put nn.Flatten() before")
         if op.weight.shape[1] != shape[0]:
             raise Problem(f"Linear takes {op.weight.shape[1]} inputs, it is given {shape[0]}")
+        e = self.whole(e) if e.flat else e
         before = e.linear
         if before is not None and before.weight is not None:  # Linears in a row are one
             weight, bias = op.weight @ before.weight, op.weight @ e.bias + op.bias
@@ -90,50 +123,6 @@ class _Folder(Builder):
             term = Term(source.source, None, weight, op.path)
         return Sum((term,), bias, (len(weight),), op.path)
 
-    def convolution(self, op: Convolution, e: Sum) -> Sum:
-        e, source = self.stream(e)
-        kernel: Pair = tuple(op.weight.shape[2:])  # type: ignore[assignment]
-        shape = windows(e.shape, kernel, op.stride, op.padding)
-        inputs = op.groups * op.weight.shape[1]
-        if inputs != shape[0]:
-            raise Problem(f"it takes {inputs} channels, samples are {e.shape}")
-        assert source.scale is not None
-        scale, shift = source.scale, e.bias
-        if op.groups > 1:
-            weight = op.weight * rows(scale, op.weight)
-            bias = op.bias + op.weight.sum((1, 2, 3)) * shift
-        else:
-            weight = op.weight * scale.view(1, -1, 1, 1)
-            bias = op.bias + op.weight.sum((2, 3)) @ shift
-        name, padding = source.source, op.padding
-        if padding != (0, 0) and bool((shift != 0).any()):
-            name, padding = self.frame(op, name, e.shape, scale, shift), (0, 0)
-        term = Term(name, None, weight, op.path, op.stride, padding, op.groups)
-        return Sum((term,), bias, (len(weight), *shape[1:]), op.path)
-
-    def frame(
-        self, op: Convolution, source: str, shape: Shape, scale: Tensor, shift: Tensor
-    ) -> str:
-        """Pad in front of a convolution with what becomes zero: -shift / scale."""
-        if bool(((scale == 0) & (shift != 0)).any()):
-            raise Problem(
-                "what is in front of it makes a channel constant, and it pads with zeros;"
-                " put the normalisation behind it, or use padding=0"
-            )
-        value = torch.where(shift == 0, 0.0, -shift / torch.where(scale == 0, 1.0, scale))
-        low, high = float(value.min()), float(value.max())
-        if low < -0.5 / 255 or (source == "input" and high > 1 + 0.5 / 255):
-            raise Problem(
-                f"zeros that it pads with would be {low:.3g}..{high:.3g} before the normalisation"
-                " in front of it, outside of what words hold; put the normalisation behind the"
-                " convolution (Conv, BatchNorm, ReLU), or use padding=0"
-            )
-        down, across = op.padding
-        padded = (shape[0], shape[1] + 2 * down, shape[2] + 2 * across)
-        return self.add(
-            Padded(self.name(f"{op.path}.pad"), (source,), padded, value.clamp(min=0), op.padding)
-        )
-
     def rectify(self, op: Rectify, e: Sum) -> Sum:
         if op.neuron is not None:
             if e.stream:
@@ -142,50 +131,16 @@ class _Folder(Builder):
             if op.neuron.threshold.ndim and channels != e.inner[0]:
                 raise Problem(f"it has {channels} thresholds, it is given {e.inner[0]} channels")
             return self.close(e, op.path, op.neuron)
-        if e.stream and e.positive:
+        if e.stream and e.positive and (op.bound == math.inf or self.reach(e) <= op.bound):
             return e  # inputs and spikes are never negative
-        return self.close(e, op.path)
+        return self.close(e, op.path, bound=op.bound)
 
-    def flatten(self, op: FlattenOp, e: Sum) -> Sum:
-        shape = e.shape
-        if op.size not in (None, math.prod(shape)):
-            raise Problem(f"it makes rows of {op.size} of samples {shape}; use torch.flatten(x, 1)")
-        if e.stream is None and e.positive:
-            e = self.close(e, op.path)
-        return flattened(e)
-
-    def max_pool(self, op: MaxPoolOp, e: Sum) -> Sum:
-        windows(e.shape, op.kernel, op.stride, op.padding)
-        if e.stream is None and e.positive:
-            e = self.close(e, op.path)
-        term = e.stream
-        if term is None:
-            return replace(e, pools=(*e.pools, op))
+    def reach(self, e: Sum) -> float:
+        """Greatest value that the words of one node can stand for."""
+        term, most = e.terms[0], self.bounds[e.terms[0].source]
         assert term.scale is not None
-        if not bool((term.scale >= 0).all()):
-            raise Problem(
-                "it follows a normalisation with a negative weight; put the pooling before it"
-            )
-        return self.pool(op, e, term, False, op.kernel, op.stride, op.padding)
-
-    def avg_pool(self, op: AvgPoolOp, e: Sum) -> Sum:
-        e, term = self.stream(e)
-        kernel, stride = op.kernel, op.stride
-        if kernel is None:
-            if len(e.shape) != 3 or any(n % m for n, m in zip(e.shape[1:], op.size, strict=True)):
-                raise Problem(
-                    f"it cuts samples {e.shape} to {op.size}; use sizes that divide evenly, or 1"
-                )
-            down, across = (n // m for n, m in zip(e.shape[1:], op.size, strict=True))
-            kernel = stride = (down, across)
-        if op.padding != (0, 0) and bool((e.bias != 0).any()):
-            raise Problem(
-                "it pads with zeros behind a normalisation; put the normalisation behind it, or"
-                " use padding=0"
-            )
-        if kernel == (1, 1) and stride == (1, 1):
-            return e
-        return self.pool(op, e, term, True, kernel, stride, op.padding)
+        grows = term.scale > 0
+        return float((torch.where(grows, term.scale, 0.0) + e.bias / most).max()) * most
 
     def sum(self, op: Operation, a: Sum, b: Sum) -> Sum:
         if a.shape != b.shape:
@@ -196,49 +151,31 @@ class _Folder(Builder):
                 raise Problem(
                     "one summand is a pooling or Flatten without activation; put nn.ReLU before it"
                 )
-            if len(e.terms) > 1:
-                raise Problem(
-                    "one summand is a residual sum that is not activated; put nn.ReLU after"
-                    " every sum"
-                )
-        s, t = a.terms[0], b.terms[0]
-        bias, terms = a.bias + b.bias, (s, t)
-        if s.source == t.source and s.weight is None and t.weight is None:
-            assert s.scale is not None
-            assert t.scale is not None
-            terms = (replace(s, scale=s.scale + t.scale),)
-        elif (
-            s.source == t.source
-            and s.weight is not None
-            and t.weight is not None
-            and s.weight.ndim == t.weight.ndim == 2
-        ):
-            terms = (replace(s, weight=s.weight + t.weight),)
-        return Sum(terms, bias, a.inner, op.path)
-
-    def stream(self, e: Sum) -> tuple[Sum, Term]:
-        """Return the sum as one node's output, for a layer that takes words."""
-        if e.stream is None and e.positive:
-            e = self.close(e, e.name)
-        if e.stream is not None:
-            return e, e.stream
-        if len(e.terms) > 1:
+        terms = merged((*a.terms, *b.terms))
+        if len(terms) > MOST_SUMMANDS:
             raise Problem(
-                f"it is given the sum {e.name!r}, which is not activated; put nn.ReLU after the sum"
+                f"it is a sum of {len(terms)} that are not activated, {MOST_SUMMANDS} at most; put"
+                " nn.ReLU after a sum before"
             )
-        raise Problem(
-            f"it is given the potentials of {e.name!r}, which is not activated; put nn.ReLU between"
-        )
+        return Sum(terms, a.bias + b.bias, a.inner, op.path)
 
 
 def fold(traced: Traced, sample_shape: Sequence[int]) -> Graph:
-    """Fold a traced model for samples of ``sample_shape``.
+    """Fold a traced model for samples of ``sample_shape``, as :meth:`Traced.sample` gives it.
 
     Raises UnsupportedModelError that lists every problem, those of the trace included, one a line:
     path, reason; what to do. What follows something unsupported is not judged.
     """
-    folder = _Folder(tuple(sample_shape))
+    lengthwise = traced.dims == {1}
+    folder = _Folder(tuple(sample_shape), lengthwise)
     problems = list(traced.problems)
+    if len(traced.dims) > 1:
+        problems.append(f"{traced.model}: it mixes layers of 1-D and 2-D; use one kind")
+    elif lengthwise and len(sample_shape) == 3 and sample_shape[2] != 1:
+        problems.append(
+            f"{traced.model}: its 1-D layers are given samples {tuple(sample_shape)}; they take"
+            " (channels, length)"
+        )
     values: dict[int, Sum | None] = {-1: folder.stream_of("input")}
     for index, (op, sources) in enumerate(traced.steps):
         given = [values[s] for s in sources]

@@ -14,6 +14,7 @@ from spikeloom.neuron import SpikePack
 
 __all__ = [
     "Added",
+    "Frame",
     "Graph",
     "Node",
     "Padded",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
+#: Pixels at (top, bottom, left, right).
+Frame = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +45,12 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Synaptic(Node):
-    """relu(weight * x + bias + skip_scale q), or without relu; float64.
+    """min(relu(weight * x + bias + skip_scale q), bound), or without relu; float64.
 
     weight: (outputs, inputs), or (outputs, inputs / groups, height, width) of a convolution.
     Without fires it is the readout, or a convolution whose potentials are another's skip.
     skip_scale: (outputs,) of the words q of a second source; ones where those are potentials.
+    zeros: weights that are there only because gates hold no dilation and no groups.
     """
 
     weight: Tensor
@@ -56,6 +60,8 @@ class Synaptic(Node):
     padding: Pair = (0, 0)
     groups: int = 1
     skip_scale: Tensor | None = None
+    bound: float = math.inf
+    zeros: int = 0
 
     @property
     def convolves(self) -> bool:
@@ -74,7 +80,7 @@ class Padded(Node):
     """A frame of ``value`` (channels,) around the sample, in the units of its source."""
 
     value: Tensor
-    padding: Pair
+    padding: Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +106,15 @@ class Pooled(Node):
 
 @dataclass(frozen=True, eq=False)
 class Added(Node):
-    """relu(scale[0] q + scale[1] r + bias) of two sources of one shape; scale (2, channels)."""
+    """min(relu(scale[0] q + scale[1] r + bias), bound) of two sources of one shape.
+
+    scale: (2, channels). bits: of the words that leave, where that is not T.
+    """
 
     scale: Tensor
     bias: Tensor
+    bound: float = math.inf
+    bits: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +151,7 @@ def forward(node: Node, given: list[Tensor]) -> Tensor:
         y = y + per_channel(node.bias.to(x.dtype), y)
         if node.skip_scale is not None:
             y = y + given[1] * per_channel(node.skip_scale.to(x.dtype), y)
-        return y.clamp(min=0) if node.fires else y
+        return y.clamp(0, node.bound) if node.fires else y
     if isinstance(node, Padded):
         return pad(x, node.value, node.padding)
     if isinstance(node, Pooled):
@@ -151,11 +162,11 @@ def forward(node: Node, given: list[Tensor]) -> Tensor:
     else:
         x, other = given
     a, b = (per_channel(s.to(x.dtype), x) for s in node.scale)
-    return (a * x + b * other + per_channel(node.bias.to(x.dtype), x)).clamp(min=0)
+    return (a * x + b * other + per_channel(node.bias.to(x.dtype), x)).clamp(0, node.bound)
 
 
-def pad(x: Tensor, value: Tensor, padding: Pair) -> Tensor:
+def pad(x: Tensor, value: Tensor, padding: Frame) -> Tensor:
     """Frame (n, channels, height, width) with values (channels,)."""
     v = per_channel(value.to(x.dtype), x)
-    down, across = padding
-    return functional.pad(x - v, (across, across, down, down)) + v
+    top, bottom, left, right = padding
+    return functional.pad(x - v, (left, right, top, bottom)) + v

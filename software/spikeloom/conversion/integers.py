@@ -24,7 +24,8 @@ class LayerReport:
     clipped: weight codes that had to be clipped. raised: channels whose output scale was raised to
     reach the least threshold. pruned: channels that never fire. weight_error: root mean square
     rounding error of the weights, relative to their root mean square. accumulator_bits: width of v.
-    skip_error: greatest relative rounding error of a skip's weight.
+    skip_error: greatest relative rounding error of a skip's weight. zeros: weights that are stored
+    only because gates hold no dilation and no groups but depthwise.
     """
 
     name: str
@@ -34,6 +35,7 @@ class LayerReport:
     weight_error: float
     accumulator_bits: int
     skip_error: float = 0.0
+    zeros: int = 0
 
 
 def prune(

@@ -94,10 +94,12 @@ class SpikingConv2d(_Weighted):
     """A convolution, an optional skip added to it, and the neurons that fire on it.
 
     Without neurons its potentials are the skip of another one. skip_scale: (outputs,), factors of
-    the skip. ``input_mean`` and ``input_square`` broadcast against the weights.
+    the skip. ``input_mean`` and ``input_square`` broadcast against the weights. zeros: weights that
+    are there only because gates hold no dilation and no groups.
     """
 
     skip_scale: Tensor | None
+    zeros = 0
 
     def __init__(
         self,
@@ -109,6 +111,8 @@ class SpikingConv2d(_Weighted):
         *buffers: Tensor,
     ) -> None:
         super().__init__(node, neuron, *buffers)
+        if node.zeros:
+            self.zeros = node.zeros
         outputs, inputs, *kernel = weight.shape
         self.conv = nn.Conv2d(
             inputs * node.groups,
@@ -125,6 +129,11 @@ class SpikingConv2d(_Weighted):
             self.conv.bias.copy_(bias)
         scale = None if skip_scale is None else skip_scale.to(self.conv.weight.dtype)
         self.register_buffer("skip_scale", scale)
+
+    @property
+    def passes_sum(self) -> bool:
+        """Whether it adds something and leaves the firing to another one."""
+        return self.neuron is None and len(self.sources) == 2
 
     def potentials(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h, w): what fires."""

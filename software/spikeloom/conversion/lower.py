@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
-from spikeloom.conversion.integers import LayerReport, conv_op, prune, readout, report_of, width
+from spikeloom.conversion.integers import LayerReport, prune, readout, report_of, width
 from spikeloom.conversion.layers import (
     SpikingAdd,
     SpikingAvgPool,
@@ -27,22 +27,20 @@ from spikeloom.conversion.layers import (
     SpikingMaxPool,
     SpikingPad,
 )
-from spikeloom.conversion.reconstruct import Less, Samples
-from spikeloom.conversion.rounding import Array, best_scale
+from spikeloom.conversion.progress import Progress
+from spikeloom.conversion.reconstruct import Samples
+from spikeloom.conversion.residual import convolution, grid_of
 from spikeloom.conversion.scales import (
     THRESHOLD_BITS,
-    Folded,
     Integers,
     fired_scales,
     given_scales,
-    plain_scale,
-    skip_scales,
     sum_scales,
 )
 from spikeloom.conversion.spiking import SpikingNetwork
-from spikeloom.conversion.streams import Stream, fired_stream, pixels_of, reals
+from spikeloom.conversion.streams import fired_stream, pixels_of, reals
 from spikeloom.errors import UnsupportedModelError
-from spikeloom.network import INPUT, Dense, Flatten, Network, Op
+from spikeloom.network import Dense, Network, Op
 from spikeloom.ops import Add, AvgPool2d, MaxPool2d, Pad2d
 
 __all__ = ["LayerReport", "lower", "lowering_report"]
@@ -54,91 +52,18 @@ def lowering_report(network: Network) -> tuple[LayerReport, ...]:
     return tuple(LayerReport(**row) for row in rows)
 
 
-class _Lowering:
-    """Ops, reports and streams of a network that is being lowered."""
+def _row(report: LayerReport) -> dict[str, Any]:
+    """A report as plain values; zeros only where there are, as in files without them."""
+    return {name: value for name, value in asdict(report).items() if name != "zeros" or value}
 
-    def __init__(self, snn: SpikingNetwork, weight_bits: int, samples: Samples | None) -> None:
-        self.weight_bits, self.samples = weight_bits, samples
-        self.ops: list[Op] = []
-        self.reports: list[LayerReport] = []
-        self.layers = {layer.name: layer for layer in snn.spiking_layers}
-        channels, pixels = snn.sample_shape[0], int(np.prod(snn.sample_shape[1:], dtype=np.int64))
-        self.streams = {
-            INPUT: Stream(
-                np.full(channels, 1 / snn.encode.top),
-                np.ones(channels, dtype=bool),
-                snn.encode.bits,
-                pixels,
-            )
-        }
-        self.shapes = {INPUT: snn.sample_shape}
-        self.shapes |= {layer.name: layer.shape for layer in snn.spiking_layers}
-        self.flattened: dict[str, str] = {}
 
-    def source(self, name: str) -> str:
-        """How an op names its source: "" where it is the op before."""
-        before = self.ops[-1].name if self.ops else INPUT
-        return "" if name == before else name
-
-    def flat(self, name: str) -> tuple[Stream, str]:
-        """Return the words of a source as one row, and the name of what gives them."""
-        stream = self.streams[name]
-        if len(self.shapes[name]) == 1:
-            return stream, name
-        if name not in self.flattened:
-            taken = {*self.layers, *(op.name for op in self.ops), INPUT}
-            names = ("flatten", *(f"flatten_{k}" for k in range(2, len(taken) + 3)))
-            free = next(n for n in names if n not in taken)
-            self.add(Flatten(free, self.source(name)), None, None)
-            self.flattened[name] = free
-        return stream.flattened(), self.flattened[name]
-
-    def add(self, op: Op, report: LayerReport | None, stream: Stream | None) -> None:
-        self.ops.append(op)
-        if self.samples is not None:
-            self.samples.ran(op)
-        if report is not None:
-            self.reports.append(report)
-        if stream is not None:
-            self.streams[op.name] = stream
-
-    def fold(self, layer: SpikingLinear | SpikingConv2d, stream: Stream) -> Folded:
-        """Fold the scales of the input words into the weights."""
-        linear = isinstance(layer, SpikingLinear)
-        weight = reals(layer.linear.weight if linear else layer.conv.weight)
-        bias = layer.linear.bias if linear else layer.conv.bias
-        assert bias is not None
-        # (inputs,) of a Linear, (inputs, 1, 1) of a convolution, (outputs, 1, 1, 1) if depthwise
-        depthwise = not linear and layer.conv.groups > 1
-        axes = (-1,) if linear else (-1, 1, 1, 1) if depthwise else (-1, 1, 1)
-        a, carried = stream.scale.reshape(axes), stream.carried.reshape(axes)
-        V = np.where(carried, weight, 0.0) * a
-        alive = layer.alive.cpu().numpy()
-        mean, square = layer.input_mean.cpu().numpy() / a, layer.input_square.cpu().numpy() / a**2
-        rows = (len(V), -1) if depthwise else (-1,)
-        return Folded(
-            layer.name,
-            np.where(alive[:, None], V.reshape(len(V), -1), 0.0),
-            reals(bias),
-            alive,
-            mean.reshape(rows),
-            square.reshape(rows),
-            stream.bits,
-            self.weight_bits,
-        )
-
-    def fitted(
-        self, layer: SpikingLinear | SpikingConv2d, folded: Folded, name: str, less: Less = ()
-    ) -> Folded:
-        """Fit the weights to the words of a source, if there are samples; not what was trained."""
-        if self.samples is None or layer.grid is not None:
-            return folded
-        return self.samples.fit(layer, folded, name, less)
+class _Lowering(Progress):
+    """Turns one layer after the other into ops."""
 
     def linear(self, layer: SpikingLinear) -> None:
         stream, name = self.flat(layer.sources[0])
         folded = self.fitted(layer, self.fold(layer, stream), name)
-        grid = _grid(layer)
+        grid = grid_of(layer)
         if layer.neuron is None:
             self.add(*readout(folded, self.source(name), grid), None)
             return
@@ -166,94 +91,6 @@ class _Lowering:
         )
         self.add(op, report_of(op, integers, fired, alive), fired_stream(op, alive, 1))
 
-    def convolution(self, layer: SpikingConv2d) -> None:
-        """Lower a convolution that fires, and before it the one whose potentials it adds."""
-        assert layer.neuron is not None
-        name = layer.sources[0]
-        folded = self.fold(layer, self.streams[name])
-        s_out = np.broadcast_to(reals(layer.neuron.threshold), folded.bias.shape)
-        skip: dict[str, Any] = {}
-        alive, off, other = folded.alive & (folded.live | (folded.bias > 0)), 0.0, None
-        grid = _grid(layer)
-        if len(layer.sources) == 1 and grid is not None:
-            fired = given_scales(grid, s_out)
-        elif len(layer.sources) == 1:
-            folded = self.fitted(layer, folded, name)
-            S0 = plain_scale(folded.best_scale(), s_out, folded.live)
-            fired = fired_scales(S0, s_out, alive)
-        elif layer.sources[1] in self.streams:
-            q = self.streams[layer.sources[1]]
-            assert layer.skip_scale is not None
-            G = np.where(q.carried & folded.alive, q.scale * reals(layer.skip_scale), 0.0)
-            alive = folded.alive & (folded.live | (G != 0) | (folded.bias > 0))
-            if grid is not None:
-                fired, k = given_scales(grid, s_out), np.rint(G / grid).astype(np.int64)
-            else:
-                less = [(self.samples.words[layer.sources[1]], G)] if self.samples else []
-                folded = self.fitted(layer, folded, name, less)
-                fired, k, off = skip_scales(folded, G, s_out, alive)
-            skip = {"skip": layer.sources[1], "skip_bits": q.bits}
-            skip["skip_weight"] = np.where(alive, k, 0)
-        else:
-            other = self.layers[layer.sources[1]]
-            assert isinstance(other, SpikingConv2d)
-            side = self.fold(other, self.streams[other.sources[0]])
-            side = replace(side, V=np.where(folded.alive[:, None], side.V, 0.0))
-            side = self.fitted(other, side, other.sources[0])
-            alive = folded.alive & (folded.live | side.live | (folded.bias > 0))
-            if grid is not None:
-                fired = given_scales(grid, s_out)
-            else:
-                both = [np.broadcast_to(f.importance, f.V.shape) for f in (folded, side)]
-                rows = np.concatenate([folded.V, side.V], 1)
-                S0 = best_scale(rows, np.concatenate(both, 1), folded.top)
-                S0 = plain_scale(S0, s_out, np.abs(rows).max(1) > 0)
-                fired = fired_scales(S0, s_out, alive)
-            lost = self.potentials(other, side, fired.S)
-            if self.samples is None or grid is not None:
-                folded = replace(folded, bias=folded.bias + lost)
-            else:  # the bias of the other comes with what is missing
-                folded = self.fitted(
-                    layer, folded, name, [(self.samples.words[other.name], fired.S)]
-                )
-            bits = self.ops[-1].accumulator_bits  # type: ignore[union-attr]
-            skip = {"skip": other.name, "skip_bits": bits, "skip_signed": True}
-        integers = folded.integers(fired.S)
-        w, bias, theta = prune(alive, integers, fired)
-        op = conv_op(
-            layer,
-            w,
-            bias,
-            folded,
-            source=self.source(name),
-            threshold=theta,
-            output_bits=layer.neuron.steps,
-            output_scale=np.where(alive, fired.output, 1.0),
-            threshold_bits=THRESHOLD_BITS,
-            **skip,
-        )
-        report = report_of(op, integers, fired, alive, off)
-        self.add(op, report, fired_stream(op, alive, pixels_of(layer)))
-
-    def potentials(self, layer: SpikingConv2d, folded: Folded, S: Array) -> Array:
-        """Lower a convolution that does not fire, on given scales; its bias (outputs,), real.
-
-        The bias is left to the layer that adds the potentials.
-        """
-        integers = folded.integers(S)
-        op = conv_op(
-            layer,
-            integers.weight,
-            np.zeros(len(S), dtype=np.int64),
-            folded,
-            source=self.source(layer.sources[0]),
-        )
-        report = LayerReport(
-            layer.name, integers.clipped, 0, 0, integers.error, op.accumulator_bits
-        )
-        self.add(op, report, None)
-        return integers.bias
-
     def sum(self, layer: SpikingAdd) -> None:
         flat = len(layer.shape) == 1
         names = list(layer.sources)
@@ -266,7 +103,7 @@ class _Lowering:
         bias = reals(layer.bias)
         alive = kept & ((G != 0).any(0) | (bias > 0))
         s_out = np.broadcast_to(reals(layer.neuron.threshold), bias.shape)
-        grid = _grid(layer)
+        grid = grid_of(layer)
         if grid is not None:
             fired, off = given_scales(grid, s_out), 0.0
             k = np.rint(G / grid).astype(np.int64)
@@ -302,8 +139,7 @@ class _Lowering:
             top = (1 << stream.bits) - 1
             word = np.floor(reals(layer.value) / stream.scale + 0.5).clip(0, top)
             word = np.where(stream.carried, word, 0).astype(np.uint8)
-            down, across = layer.padding
-            op = Pad2d(layer.name, word, (down, down, across, across), source)
+            op = Pad2d(layer.name, word, layer.padding, source)
         else:
             assert isinstance(layer, SpikingAvgPool)
             op = AvgPool2d(
@@ -320,11 +156,6 @@ class _Lowering:
             scale = stream.scale * layer.threshold / layer.taps
             stream = replace(stream, scale=scale, bits=layer.neuron.steps)
         self.add(op, None, stream)
-
-
-def _grid(layer: SpikingLinear | SpikingConv2d | SpikingAdd) -> Array | None:
-    """Accumulator scales that a layer was trained on, if it was."""
-    return None if layer.grid is None else reals(layer.grid)
 
 
 def lower(
@@ -360,12 +191,12 @@ def lower(
             lowering.linear(layer)
         elif isinstance(layer, SpikingConv2d):
             if layer.neuron is not None:  # the others come with the one that adds their potentials
-                lowering.convolution(layer)
+                convolution(lowering, layer)
         elif isinstance(layer, SpikingAdd):
             lowering.sum(layer)
         else:
             lowering.plain(layer)
         if samples is not None:
             samples.passed(layer)
-    metadata = {"lowering": json.dumps([asdict(report) for report in lowering.reports])}
+    metadata = {"lowering": json.dumps([_row(report) for report in lowering.reports])}
     return Network(lowering.ops, snn.sample_shape, snn.encode.bits, metadata)

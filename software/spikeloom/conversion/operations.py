@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +22,15 @@ __all__ = [
     "Normalise",
     "Nothing",
     "Operation",
+    "PadOp",
     "Pair",
     "Rectify",
+    "ReduceOp",
     "Size",
+    "SqueezeOp",
     "Traced",
     "Unknown",
+    "Windowed",
 ]
 
 Pair = tuple[int, int]
@@ -74,29 +80,45 @@ class Linear(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution(Operation):
-    """weight: float64 (outputs, inputs / groups, height, width); groups: 1 or depthwise."""
+class Windowed(Operation):
+    """What looks at positions. dims: 2 for images, 1 for samples (channels, length).
+
+    A length is a height: sizes of one axis come with 1 for the width (padding with 0).
+    """
+
+    dims: int = field(default=2, kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Windowed):
+    """weight: float64 (outputs, inputs / groups, height, width)."""
 
     weight: Tensor
     bias: Tensor
-    stride: Pair
-    padding: Pair
-    groups: int
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    groups: int = 1
+    dilation: Pair = (1, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Affine(Operation):
-    """y = scale * x + shift, one of each a channel (axis 1) or one for all; float64."""
+    """y = scale * x + shift, one of each a channel (axis 1) or one for all; float64.
+
+    like: shape of a constant of which they are the flat values, to be broadcast as torch does.
+    """
 
     scale: Tensor
     shift: Tensor
+    like: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Rectify(Operation):
-    """y = max(x, 0): becomes spikes. neuron: what fires them, where the model says so."""
+    """y = min(max(x, 0), bound): becomes spikes. neuron: what fires them, if the model says so."""
 
     neuron: SpikePack | None = None
+    bound: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,22 +129,50 @@ class FlattenOp(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class MaxPoolOp(Operation):
-    """Greatest of each window; padded pixels never win."""
+class _PoolOp(Windowed):
+    """A window that slides; or, without kernel, windows that cut a sample into ``size`` pixels.
 
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-
-
-@dataclass(frozen=True, eq=False)
-class AvgPoolOp(Operation):
-    """Mean of each window, padded pixels counted as zeros; or to ``size`` pixels, any kernel."""
+    size: of what leaves, None for an axis that stays. ceil: a last window may reach over the end.
+    """
 
     kernel: Pair | None
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
-    size: Pair = (1, 1)
+    size: tuple[int | None, int | None] = (1, 1)
+    ceil: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPoolOp(_PoolOp):
+    """Greatest of each window; padded pixels never win."""
+
+
+@dataclass(frozen=True, eq=False)
+class AvgPoolOp(_PoolOp):
+    """Mean of each window, padded pixels counted as zeros."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceOp(Operation):
+    """Mean, or greatest, over axes of the batch, which may count from the last one."""
+
+    axes: tuple[int, ...]
+    keep: bool
+    average: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PadOp(Operation):
+    """Zeros around a sample. sides: before and after, the last axis first, as in torch."""
+
+    sides: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SqueezeOp(Operation):
+    """Axes of the batch, of length 1, that go."""
+
+    axes: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +207,19 @@ class Traced:
     model: str
 
     @property
-    def spatial(self) -> bool:
-        """Whether samples must be images (channels, height, width)."""
-        kinds = (Convolution, MaxPoolOp, AvgPoolOp)
-        return any(isinstance(operation, kinds) for operation, _ in self.steps)
+    def dims(self) -> frozenset[int]:
+        """Axes of positions that its layers take: 1, 2, none, or by mistake both."""
+        found = (op.dims for op, _ in self.steps if isinstance(op, Windowed))
+        return frozenset(found)
+
+    def sample(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of samples as networks see them, images.
+
+        Images of one channel may come without it; samples (channels, length) of 1-D layers are
+        images of width 1.
+        """
+        if len(shape) == 2 and self.dims == {2}:
+            return (1, *shape)
+        if len(shape) == 2 and self.dims == {1}:
+            return (*shape, 1)
+        return tuple(shape)

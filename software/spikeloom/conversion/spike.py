@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -142,16 +142,16 @@ def _synaptic(node: Synaptic, given: list[State], options: Options) -> Spiked:
         shift = _mean(exact - v)
         bias, v = bias + shift, v + per_channel(shift.to(v.dtype), v)
     varies = masked.abs().flatten(1).amax(1) > 0
+    if scale is not None:
+        varies = varies | (scale != 0)
     statistics = _statistics(node, x)
     if not node.fires:
         alive = varies if node.convolves else torch.ones_like(varies)
         state = State(v, exact, alive, torch.zeros_like(bias), torch.ones_like(bias), 0)
-        return _module(node, masked, bias, None, None, alive, statistics), None, state
-    if scale is not None:
-        varies = varies | (scale != 0)
+        return _module(node, masked, bias, None, scale, alive, statistics), None, state
 
-    target = exact.clamp(min=0)
-    theta = _thresholds(v, target, options)
+    target = exact.clamp(0, node.bound)
+    theta = _thresholds(v, target, options, node.bound)
     out = fire(v, per_channel(theta.to(v.dtype), v), (1 << options.steps) - 1)
     alive = (target.amax(_dims(target)) > 0) & (out.amax(_dims(out)) > 0)
     constant = torch.zeros_like(bias)
@@ -196,12 +196,14 @@ def _statistics(node: Synaptic, x: Tensor) -> tuple[Tensor, Tensor]:
     return seen[0].view(shape), seen[1].view(shape)
 
 
-def _thresholds(v: Tensor, target: Tensor, options: Options) -> Tensor:
+def _thresholds(v: Tensor, target: Tensor, options: Options, bound: float) -> Tensor:
     rows, wanted = positions(v, target)
     peak = target.amax(_dims(target))
-    return thresholds(
+    theta = thresholds(
         rows, wanted, options.steps, options.granularity, options.rule, peak, low=v.ndim > 2
     )
+    # words end where the activation does
+    return theta.clamp(max=bound / ((1 << options.steps) - 1))
 
 
 def _edge(
@@ -280,6 +282,7 @@ def _added(node: Added, given: list[State], options: Options) -> Spiked:
     flat = len(node.shape) == 1
     xs = [s.x.flatten(1).double() if flat else s.x for s in given]
     references = [s.reference.flatten(1).double() if flat else s.reference for s in given]
+    options = replace(options, steps=node.bits or options.steps)
     exact = forward(node, references)
     scales, bias = [], node.bias
     for state, scale in zip(given, node.scale, strict=True):
@@ -290,7 +293,7 @@ def _added(node: Added, given: list[State], options: Options) -> Spiked:
         bias = bias + scale * constant
     v = sum(x * per_channel(s.to(x.dtype), x) for x, s in zip(xs, scales, strict=True))
     v = v + per_channel(bias.to(xs[0].dtype), xs[0])
-    theta = _thresholds(v, exact, options)
+    theta = _thresholds(v, exact, options, node.bound)
     out = fire(v, per_channel(theta.to(v.dtype), v), (1 << options.steps) - 1)
     alive = (exact.amax(_dims(exact)) > 0) & (out.amax(_dims(out)) > 0)
     out = torch.where(per_channel(alive, out), out, 0.0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spikeloom.conversion import state
 from spikeloom.conversion.layers import SpikingLayer
 from spikeloom.errors import InputError
+from spikeloom.ops import short_shapes
 
 __all__ = ["EdgeReport", "InputWords", "Report", "SpikingNetwork", "as_images"]
 
@@ -111,7 +112,7 @@ class SpikingNetwork(nn.Module):
     """The spiking twin: input words, then layers of spikes, then logits. Made by ``convert``.
 
     forward: images (n, *sample shape), uint8 or floats 0..1, to logits (n, classes); samples of one
-    channel may come without that axis.
+    channel may come without that axis, and samples of width 1 as (n, channels, length).
     Dropping the time axis is exact: at tau = 2 the T spikes of a neuron are the bits of one word.
     """
 
@@ -143,8 +144,9 @@ class SpikingNetwork(nn.Module):
 
     def shaped(self, images: Tensor, name: str = "images") -> Tensor:
         """Return images (n, *sample shape); InputError, which calls them ``name``, for others."""
-        if self.sample_shape[:1] == (1,) and tuple(images.shape[1:]) == self.sample_shape[1:]:
-            images = images.unsqueeze(1)
+        given, taken = tuple(images.shape[1:]), self.sample_shape
+        if given in short_shapes(taken):
+            images = images.reshape(len(images), *taken)
         if tuple(images.shape[1:]) != self.sample_shape:
             raise InputError(f"{name} have shape {tuple(images.shape)}, {self.takes}")
         return images

@@ -8,13 +8,15 @@ reported together in one error.
 from __future__ import annotations
 
 import copy
+import functools
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from spikeloom.conversion.calls import IN_PLACE, call
 from spikeloom.conversion.modules import MODULES
 from spikeloom.conversion.operations import (
     AddOp,
+    Affine,
     Normalise,
     Nothing,
     Operation,
@@ -61,19 +63,28 @@ class _Walk:
                 if not isinstance(given, fx.Node):
                     raise UnsupportedError("the output is not one tensor", "return one tensor")
                 self.output = self.values.get(given, -1)
-            elif node.op != "get_attr":
+            elif node.op == "get_attr":
+                self._constant(node)
+            else:
                 self._operation(node)
         except UnsupportedError as problem:
             self.problems.append(f"{where}: {problem}")
             self._append(node, Unknown(where), ())
 
+    def _constant(self, node: fx.Node) -> None:
+        value = functools.reduce(getattr, str(node.target).split("."), self.modules[""])
+        if isinstance(value, Tensor):
+            node.meta["constant"] = value.detach().cpu().double()
+
     def _operation(self, node: fx.Node) -> None:
-        found = [self._module(str(node.target))] if node.op == "call_module" else call(node)
+        found = self._module(str(node.target)) if node.op == "call_module" else call(node)
         if isinstance(found[0], Size):
             node.meta["size"] = True
             return
         tensors = [n for n in node.args if isinstance(n, fx.Node) and not n.meta.get("size")]
         tensors += [n for k, n in node.kwargs.items() if isinstance(n, fx.Node)]
+        if isinstance(found[0], Affine):
+            tensors = [n for n in tensors if n.meta.get("constant") is None]
         wanted = 2 if isinstance(found[0], AddOp) else 1
         if len(tensors) != wanted or any(n not in self.values for n in tensors):
             raise UnsupportedError(
@@ -92,13 +103,14 @@ class _Walk:
             for other in [n for n, v in self.values.items() if v == self.values[tensors[0]]]:
                 self.values[other] = self.values[node]
 
-    def _module(self, path: str) -> Operation:
+    def _module(self, path: str) -> list[Operation]:
         module = self.modules[path]
         build = MODULES.get(type(module))
         if build is None:
             kind = type(module).__name__
             raise UnsupportedError(f"{kind} has no spiking form yet", advice(kind))
-        return build(path, module)
+        found = build(path, module)
+        return found if isinstance(found, list) else [found]
 
     def _append(self, node: fx.Node, op: Operation, sources: tuple[int, ...]) -> None:
         self.values[node] = len(self.steps)

@@ -41,7 +41,9 @@ def spiking(model: nn.Module, sample_shape: Sequence[int], input_bits: int = 8) 
     """
     if not (isinstance(input_bits, int) and 1 <= input_bits <= 8):
         raise ValueError(f"input_bits must be an integer in 1..8, not {input_bits!r}")
-    graph = fold(trace(model), tuple(sample_shape))
+    traced = trace(model)
+    sample_shape = traced.sample(sample_shape)
+    graph = fold(traced, sample_shape)
     silent = [
         node.name
         for node in graph.nodes
@@ -64,7 +66,7 @@ def spiking(model: nn.Module, sample_shape: Sequence[int], input_bits: int = 8) 
         streams[node.name] = (scale, bits)
         if not isinstance(layer, (SpikingMaxPool, SpikingPad)) and bits:
             edges.append(_edge(node.name, bits, scale))
-    return SpikingNetwork(layers, tuple(sample_shape), input_bits, Report(tuple(edges)))
+    return SpikingNetwork(layers, sample_shape, input_bits, Report(tuple(edges)))
 
 
 def _edge(name: str, bits: int, scale: Tensor) -> EdgeReport:

@@ -28,6 +28,7 @@ from spikeloom.conversion.layers import (
 )
 from spikeloom.conversion.scales import best_scale
 from spikeloom.conversion.spiking import SpikingNetwork
+from spikeloom.errors import UnsupportedModelError
 from spikeloom.neuron import SpikePack
 from spikeloom.neuron_kernels.function import spike
 
@@ -265,6 +266,7 @@ class Tuned(nn.Module):
 
     weight_bits: W of the weights, 2..8, on the integers of hardware; None leaves weights, biases
     and thresholds as they are, to be rounded when they are lowered.
+    Raises UnsupportedModelError for a sum of three or more terms that fires once, with weight_bits.
     """
 
     def __init__(self, snn: SpikingNetwork, weight_bits: int | None) -> None:
@@ -274,6 +276,12 @@ class Tuned(nn.Module):
                 f"weight_bits must be an integer in 2..8, or None, not {weight_bits!r}"
             )
         copied = copy.deepcopy(snn)
+        for layer in copied.spiking_layers:
+            if weight_bits and isinstance(layer, SpikingConv2d) and layer.passes_sum:
+                raise UnsupportedModelError(
+                    f"{layer.name}: a sum of three or more that fires once is not trained as"
+                    " integers; put an activation after every sum of two, or use weight_bits=None"
+                )
         self.network = [copied]
         self.layers = nn.ModuleDict()
         for layer in copied.spiking_layers:

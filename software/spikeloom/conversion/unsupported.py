@@ -9,7 +9,6 @@ _ADVICE = {
     "Softmax": "drop it: the largest logit is the same without it",
     "LogSoftmax": "drop it: the largest logit is the same without it",
     "Sigmoid": "drop it after the last layer; between layers train with nn.ReLU",
-    "ReLU6": "train with nn.ReLU",
     "GELU": "train with nn.ReLU",
     "SiLU": "train with nn.ReLU",
     "Tanh": "train with nn.ReLU",
@@ -17,13 +16,12 @@ _ADVICE = {
     "ELU": "train with nn.ReLU",
     "LayerNorm": "use nn.BatchNorm1d or nn.BatchNorm2d, which fold into the weights",
     "GroupNorm": "use nn.BatchNorm2d, which folds into the weights",
-    "Conv1d": "use nn.Conv2d with kernels (k, 1) on samples (channels, time, 1)",
     "ConvTranspose2d": "use nn.Conv2d",
-    "AdaptiveMaxPool2d": "use nn.MaxPool2d",
 }
 DEFAULT_ADVICE = (
-    "supported are Linear, Conv2d, ReLU, BatchNorm, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d,"
-    " Flatten, a + b, Dropout, Identity, Sequential and spikeloom.conversion.Normalise in front"
+    "supported are Linear, Conv1d/2d, ReLU, ReLU6, BatchNorm1d/2d, max, average and adaptive"
+    " pools, zero pads, Flatten, a + b, Dropout, Identity, Sequential and"
+    " spikeloom.conversion.Normalise in front"
 )
 
 

@@ -7,7 +7,7 @@ A file reads and writes the same fields (see :mod:`spikeloom.network_file`). Eve
 
 from __future__ import annotations
 
-from spikeloom.ops.edge import Edge
+from spikeloom.ops.edge import Edge, short_shapes
 from spikeloom.ops.join import Add, Fire
 from spikeloom.ops.linear import Dense, Flatten, Readout, Synapses, accumulator_width
 from spikeloom.ops.window import AvgPool2d, Conv2d, MaxPool2d, Pad2d
@@ -26,6 +26,7 @@ __all__ = [
     "Readout",
     "Synapses",
     "accumulator_width",
+    "short_shapes",
 ]
 
 #: Any operation of a network.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from spikeloom.ops.checks import require
 
-__all__ = ["Edge", "images", "words"]
+__all__ = ["Edge", "images", "short_shapes", "words"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,20 @@ class Edge:
     def __str__(self) -> str:
         kind = "potentials" if self.signed else "words"
         return f"{kind} of {self.bits} bits, {'x'.join(map(str, self.shape))}"
+
+
+def short_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Other shapes in which samples (channels, height, width) may come.
+
+    Pictures of one channel as (height, width); samples of width 1, which 1-D layers take, as
+    (channels, length).
+    """
+    short = []
+    if len(shape) == 3 and shape[0] == 1:
+        short.append(shape[1:])
+    if len(shape) == 3 and shape[2] == 1:
+        short.append(shape[:2])
+    return short
 
 
 def images(where: str, edge: Edge) -> tuple[int, int, int]:
