@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,11 +16,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from spikeloom.conversion import SpikingNetwork
-    from spikeloom.network import Network
 
 __all__ = ["convert"]
 
+_PICTURES = (".png", ".svg", ".pdf")
 _BATCH = 250  # samples that pass through a network together: bounds the memory
+_FEW = 250  # samples that each T is calibrated on; it is tried on four times as many
 
 
 def convert(
@@ -44,6 +44,12 @@ def convert(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="test samples, 0: all")] = 0,
+    report: Annotated[
+        Path | None, typer.Option("--report", "-r", help="draw the report: .png, .svg or .pdf")
+    ] = None,
+    needed: Annotated[
+        bool, typer.Option(help="which T is needed: try 1 to 8, on fewer samples, weights in float")
+    ] = True,
 ) -> None:
     """Turn a trained ANN into a spiking integer network; the last T given is saved.
 
@@ -54,15 +60,20 @@ def convert(
         raise InputError(f"--steps takes numbers from 1 to 8 such as 4 or 1,2,4,8, not {steps!r}")
     if out.is_dir():
         raise InputError(f"{out} is a folder: --out takes the name of a file")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if report is not None and (report.suffix not in _PICTURES or report.is_dir()):
+        raise InputError(f"--report takes the name of a {', '.join(_PICTURES)}, not {report}")
+    for path in (out, report or out):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
     import numpy as np
     import torch
 
-    from spikeloom.conversion import SpikingNetwork, lower
+    from spikeloom.conversion import SpikingNetwork, diagnose, lower, steps_needed
     from spikeloom.conversion import convert as to_spikes
     from spikeloom.data import spread
     from spikeloom.sources import load_model, load_samples
+    from spikeloom.study.diagnosis_picture import draw_diagnosis
+    from spikeloom.study.diagnosis_table import cost_table, loss_table, steps_table
 
     console = Console()
     network = load_model(model)
@@ -89,8 +100,23 @@ def convert(
             shown = [_percent(found, labels) for found in (ann, spiking, whole)]
             table.add_row(str(count), *shown, _percent(whole, ann))
     console.print(table)
-    console.print(_layers(snn, net))
     net.save(out)
+    bar = console.is_terminal
+    diagnosis = diagnose(network, snn, samples, labels, net, progress=bar)
+    heads = f"of {diagnosis.outputs.samples:,} samples, T = {wanted[-1]}"
+    console.print(loss_table(diagnosis, f"layer by layer: what words lose, {heads}"))
+    console.print(cost_table(diagnosis, f"layer by layer: what they cost, {heads}"))
+    steps_of = None
+    if needed:
+        few = spread(calibration, _FEW)
+        steps_of = steps_needed(
+            network, few, samples, labels, samples=4 * _FEW, progress=bar, integers=True
+        )
+        console.print(steps_table(steps_of))
+    if report is not None:
+        short = Path(model.split("@")[0]).name
+        draw_diagnosis(diagnosis, report, f"{short}, T = {wanted[-1]}", steps_of)
+        console.print(f"wrote {report}", soft_wrap=True)
     console.print(f"wrote {out} (T = {wanted[-1]})", soft_wrap=True)
 
 
@@ -119,34 +145,3 @@ def _decisions(model: nn.Module, snn: SpikingNetwork, samples: NDArray[Any]) -> 
             line = " ".join(str(error).split())
             raise InputError(f"the model does not take samples {shape}: {line}") from error
     return np.concatenate(found)
-
-
-def _layers(snn: SpikingNetwork, net: Network) -> Table:
-    """What conversion and lowering did, layer by layer."""
-    from spikeloom.conversion import lowering_report
-
-    table = Table(
-        title="layer by layer, on the calibration samples", box=SIMPLE_HEAD, pad_edge=False
-    )
-    table.caption = (
-        "error: of what it gives, to the ANN; fires: words that are not zero; dead: channels that"
-        " never fire; weights: their rounding error; clipped: codes; bits: of the accumulator"
-    )
-    table.add_column("layer", overflow="fold", min_width=8)
-    for name in ("T", "threshold", "error", "fires", "dead", "weights", "clipped", "bits"):
-        table.add_column(name, justify="right", no_wrap=True)
-    lowered = {report.name: report for report in lowering_report(net)}
-    for edge in snn.report():
-        low, high = float(edge.thresholds.min()), float(edge.thresholds.max())
-        span = f"{low:.2g}" if low == high else f"{low:.2g} .. {high:.2g}"
-        row = [edge.name, str(edge.steps), span, f"{edge.error:.2%}", f"{edge.rate:.1%}"]
-        table.add_row(*row, str(len(edge.pruned)), *_lowered(lowered.pop(edge.name, None)))
-    for name, report in lowered.items():  # the readout, and convolutions that do not fire
-        table.add_row(name, *["-"] * 5, *_lowered(report))
-    return table
-
-
-def _lowered(report: Any) -> list[str]:
-    if report is None:
-        return ["-"] * 3
-    return [f"{report.weight_error:.2%}", str(report.clipped), str(report.accumulator_bits)]

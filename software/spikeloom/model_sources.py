@@ -7,6 +7,7 @@ reads with ``weights_only``; nothing else is unpickled.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,11 @@ def load(source: str) -> nn.Module:
 
 def _build(path: Path, factory: str) -> nn.Module:
     """Run a user's file, and its factory without arguments."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"spikeloom_model_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickles look their module up
     try:
         spec.loader.exec_module(module)
         make = getattr(module, factory, None)

@@ -63,7 +63,8 @@ def test_every_kind_of_model(model, place, capsys):
     cells = [cell.strip().removesuffix(" %") for cell in row.strip("│").split("│")]
     assert float(cells[1]) == 100
     assert min(float(cell) for cell in cells[2:]) > 95
-    assert "layer by layer" in text
+    assert "what words lose, of 60 samples, T = 8" in text
+    assert "T needed, weights in float, 60 samples" in text
     assert "wrote o.spikeloom (T = 8)" in text
     network = Network.load("o.spikeloom")
     assert network.input_shape == (1, 8, 8)
@@ -76,6 +77,36 @@ def test_without_labels_only_decisions_are_compared(place, capsys):
     row = next(line for line in text.splitlines() if line.startswith("│ 4"))
     assert [cell.strip() for cell in row.strip("│").split("│")][1:4] == ["-"] * 3
     assert "20 samples (calibrated on some of them)" in text
+
+
+def test_the_report_is_drawn(place, capsys):
+    options = ("--steps", "6", "--no-needed", "--report", "pictures/r.png")
+    assert run("m.onnx", "-d", "d.npz", *options) == 0
+    text = capsys.readouterr().out
+    assert (place / "pictures/r.png").read_bytes().startswith(b"\x89PNG")
+    assert "wrote pictures/r.png" in text
+    assert "T needed" not in text
+    rows = [line.split() for line in text.splitlines()]
+    errors = next(r for r in rows if r[1:2] == ["6"] and len(r) == 9)
+    assert float(errors[4]) < 10  # percent
+    codes = [r[-2:] for r in rows if len(r) == 9 and r[1] == "-"]
+    assert [c[0].isdigit() and 8 < int(c[1]) < 32 for c in codes] == [True]  # the readout
+
+
+@pytest.mark.parametrize("name", ["r.txt", "folder.png", "r"])
+def test_a_report_that_is_no_picture(name, place, capsys):
+    (place / "folder.png").mkdir()
+    assert run("m.onnx", "-d", "d.npz", "--report", name) == 1
+    error = capsys.readouterr().err
+    assert error == f"error: --report takes the name of a .png, .svg, .pdf, not {name}\n"
+    assert not (place / "o.spikeloom").exists()
+
+
+def test_a_file_with_a_dataclass(place):
+    """Dataclasses look up the module that they are in."""
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    (place / "data.py").write_text(f"{head}@dataclass\nclass Size:\n    n: int = 4\n{SOURCE}")
+    assert run("data.py:net", "-d", "d.npz", "--no-needed") == 0
 
 
 @pytest.mark.parametrize(

@@ -9,27 +9,34 @@ Models that have no integer form become a :class:`GeneralSpikingNetwork` (:mod:`
 from __future__ import annotations
 
 from spikeloom.conversion.calibrate import convert
+from spikeloom.conversion.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from spikeloom.conversion.fine_tune import FINE_TUNE, fine_tune
 from spikeloom.conversion.general import GeneralReport, GeneralSpikingNetwork, convert_general
 from spikeloom.conversion.lower import LayerReport, lower, lowering_report
 from spikeloom.conversion.spiking import EdgeReport, InputWords, Report, SpikingNetwork
+from spikeloom.conversion.steps_needed import StepsNeeded, steps_needed
 from spikeloom.conversion.trace import Normalise
 from spikeloom.conversion.trained import spiking
 
 __all__ = [
     "FINE_TUNE",
+    "Diagnosis",
     "EdgeReport",
     "GeneralReport",
     "GeneralSpikingNetwork",
     "InputWords",
+    "LayerDiagnosis",
     "LayerReport",
     "Normalise",
     "Report",
     "SpikingNetwork",
+    "StepsNeeded",
     "convert",
     "convert_general",
+    "diagnose",
     "fine_tune",
     "lower",
     "lowering_report",
     "spiking",
+    "steps_needed",
 ]
