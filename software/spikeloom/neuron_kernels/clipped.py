@@ -13,11 +13,11 @@ __all__ = ["Clipped"]
 class Clipped(torch.autograd.Function):
     """Pass y on; gradients of v and theta as in :mod:`spikeloom.neuron_kernels.reference`.
 
-    The range is theta * low .. theta * high.
+    The range is theta * low .. theta * high; both numbers, or shaped as theta is.
     """
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, theta: Tensor, y: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, v: Tensor, theta: Tensor, y: Tensor, low: Any, high: Any) -> Tensor:
         """Return y."""
         ctx.save_for_backward(v, theta, y)
         ctx.range = low, high

@@ -155,6 +155,51 @@ def test_attention_is_written_out(weights, batch_first, sizes):
     assert kinds(captured).count("weighted") == 4
 
 
+class Padding(nn.Module):
+    """Attention that does not see what is behind the end of a sentence, three times over."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(20, 8)
+        self.mha = nn.MultiheadAttention(8, 2, batch_first=True)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+    def forward(self, ids, mask):
+        x = self.words(ids)
+        behind = ~(mask != 0) | torch.lt(ids, 0)
+        x = self.mha(x, x, x, key_padding_mask=behind, need_weights=False)[0]
+        x = self.encoder(x, src_key_padding_mask=behind)
+        y = functional.scaled_dot_product_attention(x, x, x, mask.bool()[:, None, :])
+        causal = torch.where(torch.logical_not(behind)[:, :, None], x, 0.0)
+        real = mask.unsqueeze(-1).float()
+        return functional.normalize(((y + causal) * real).sum(1) / real.sum(1), dim=-1)
+
+
+def test_masks_that_are_inputs():
+    ids = torch.randint(0, 20, (5, 7))
+    mask = (torch.arange(7) < torch.tensor([[7], [3], [1], [5], [2]])).long()
+    captured = same(Padding(), ids, mask)
+    assert kinds(captured).count("weighted") == 10
+    labels = [n.meta["rule"].label for n in captured.graph.nodes]
+    assert labels.count("mask") >= 5
+    assert labels.count("Masked") == 2
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_masks_of_numbers_and_of_heads(heads):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mha = nn.MultiheadAttention(6, 2, batch_first=True)
+
+        def forward(self, x, mask):
+            return self.mha(x, x, x, attn_mask=mask, need_weights=False)[0]
+
+    mask = torch.randn(10 if heads else 4, 4, *([4] if heads else []))
+    same(Model(), torch.randn(5, 4, 6), mask)
+
+
 class Many(nn.Module):
     """Five operations without a rule."""
 

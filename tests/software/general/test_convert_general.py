@@ -130,6 +130,55 @@ def test_attention_and_norms_are_said_to_be_float():
     assert "softmax" in str(snn.report())
 
 
+def test_heads_of_attention_fire_where_they_are_channels_again():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix, self.out, self.other = nn.Linear(6, 18), nn.Linear(6, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            q, k, v = self.mix(x).unflatten(-1, (3, 2, 3)).permute(2, 0, 3, 1, 4).unbind(0)
+            y = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            z = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+            return self.out(y), self.other(z.permute(0, 2, 1, 3).reshape(x.shape)), z
+
+    model = Model()
+    with torch.no_grad():
+        model.mix.weight[12:] *= torch.tensor([1, 2, 4, 8, 16, 32.0])[:, None]
+    snn = convert_general(model, torch.randn(40, 5, 6))
+    fired = {e.name: e for e in snn.report() if e.granularity}
+    assert set(fired) == {"x", "flatten", "reshape"}
+    for name in ("flatten", "reshape"):
+        assert (fired[name].granularity, fired[name].form) == ("channel", "signed words")
+        theta = fired[name].thresholds
+        assert theta.shape == (6,)
+        assert theta[5] > 8 * theta[0]
+    assert next(e for e in snn.report() if e.name == "transpose").form == "float"
+
+
+def test_sentences_may_be_of_another_length():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.fc = nn.Embedding(30, 6), nn.Linear(6, 6)
+            self.places = nn.Parameter(torch.randn(12, 6))
+
+        def forward(self, ids, mask):
+            x = self.fc(self.words(ids) + self.places[: ids.shape[1]])
+            return x.masked_fill((mask == 0)[..., None], 0.0).sum(1)
+
+    model, ids = Model().eval(), torch.randint(0, 30, (60, 7))
+    snn = convert_general(model, (ids, torch.ones_like(ids)), 12)
+    said = edges(snn)
+    assert (said["ids"], said["add"]) == (("indices", 0), ("signed words", 12))
+    longer, mask = torch.randint(0, 30, (5, 11)), torch.ones(5, 11, dtype=torch.int64)
+    mask[:, 6:] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(snn(longer, mask), model(longer, mask), rtol=0.01, atol=0.02)
+    with pytest.raises(InputError, match="has shape"):
+        snn(longer[0], mask[0])
+
+
 def test_outputs_are_not_rounded():
     class Model(nn.Module):
         def __init__(self):
@@ -415,7 +464,7 @@ def test_a_network_that_never_fires_is_refused():
 @pytest.mark.parametrize(
     "arguments",
     [{"steps": 0}, {"steps": 17}, {"input_bits": 0}, {"granularity": "row"}, {"rule": "best"},
-     {"weight_bits": 9}, {"weight_bits": 1}],
+     {"weight_bits": 9}, {"weight_bits": 1}, {"below_zero": "twice"}],
 )  # fmt: skip
 def test_wrong_options_are_refused(arguments):
     with pytest.raises(ValueError, match="must be"):

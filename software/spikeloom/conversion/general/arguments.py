@@ -78,7 +78,8 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
         " movedim squeeze unsqueeze clone chunk split unbind stack cat concat concatenate narrow"
         " select flip roll repeat_interleave tile mean sum amax max amin min add sub subtract mul"
         " multiply div divide true_divide neg abs square pow sqrt rsqrt exp log matmul bmm maximum"
-        " minimum masked_fill ones zeros ones_like zeros_like arange",
+        " minimum masked_fill where eq ne lt le gt ge logical_not logical_and logical_or ones zeros"
+        " ones_like zeros_like arange",
         torch,
     ),
     operator.add: "add", operator.iadd: "iadd", operator.sub: "sub", operator.isub: "isub",
@@ -87,6 +88,7 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
     operator.getitem: "getitem", getattr: "getattr",
     operator.floordiv: "floordiv", operator.mod: "mod", operator.eq: "eq", operator.ne: "ne",
     operator.lt: "lt", operator.le: "le", operator.gt: "gt", operator.ge: "ge",
+    operator.invert: "logical_not", operator.and_: "logical_and", operator.or_: "logical_or",
     int: "int", torch._assert: "_assert",
 }  # fmt: skip
 

@@ -10,7 +10,19 @@ from torch.nn.utils import parametrize
 
 from spikeloom.conversion.unsupported import UnsupportedError
 
-__all__ = ["Attention", "written_out"]
+__all__ = ["Attention", "Masked", "written_out"]
+
+
+class Masked(nn.Module):
+    """Scores of attention (n, heads, tokens, keys) under a mask.
+
+    It is a module of its own because a trace does not know what the mask holds.
+    """
+
+    def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """mask: true for keys that are not seen, or numbers to add; broadcast, or (n heads, ..)."""
+        mask = mask.view_as(scores) if mask.ndim == 3 else mask
+        return scores.masked_fill(mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
 
 
 class Attention(nn.Module):
@@ -36,6 +48,7 @@ class Attention(nn.Module):
             linear(w, b) for w, b in zip(weights, biases, strict=True)
         )
         self.out_proj = linear(m.out_proj.weight.detach(), m.out_proj.bias)
+        self.masked = Masked()
 
     def forward(
         self,
@@ -49,15 +62,15 @@ class Attention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the output and, if wanted, the attention weights, as torch's does."""
-        if key_padding_mask is not None:
-            raise UnsupportedError("it is given a key_padding_mask", "leave it out")
         if not self.batch_first:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
         q, k, v = self._split(self.query(query)), self.key(key), self.value(value)
         k, v = self._split(k), self._split(v)
         weights = torch.matmul(q, k.transpose(-2, -1)) * self.width**-0.5
         if attn_mask is not None:
-            weights = self._masked(weights, attn_mask)
+            weights = self.masked(weights, attn_mask)
+        if key_padding_mask is not None:
+            weights = self.masked(weights, key_padding_mask[:, None, None, :])
         weights = torch.softmax(weights, -1)
         out = self.out_proj(torch.matmul(weights, v).transpose(1, 2).flatten(2))
         out = out if self.batch_first else out.transpose(0, 1)
@@ -68,13 +81,6 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """Cut (n, tokens, features) into heads: (n, heads, tokens, width)."""
         return x.unflatten(-1, (self.heads, self.width)).transpose(1, 2)
-
-    def _masked(self, weights: Tensor, mask: Any) -> Tensor:
-        if not isinstance(mask, Tensor):
-            raise UnsupportedError(
-                "its attn_mask is computed in forward", "keep the mask as a buffer of the model"
-            )
-        return weights.masked_fill(mask, -torch.inf) if mask.dtype == torch.bool else weights + mask
 
 
 class _EncoderLayer(nn.Module):

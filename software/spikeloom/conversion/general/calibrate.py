@@ -18,16 +18,24 @@ from spikeloom.conversion.general.capture import capture
 from spikeloom.conversion.general.data import argument_names, arguments_of, batches
 from spikeloom.conversion.general.inputs import RangeWords, span_of
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
+from spikeloom.conversion.general.offset import BelowZero, search_offset
 from spikeloom.conversion.general.plan import Firing, is_input, part_of_argument, place_neurons
 from spikeloom.conversion.general.probe import loss, scale_like
 from spikeloom.conversion.general.report import GeneralEdge, GeneralReport
 from spikeloom.conversion.general.running import bind, run_node
-from spikeloom.conversion.general.search import AnyGranularity, AnyRule, Shared, gather, search
+from spikeloom.conversion.general.search import (
+    AnyGranularity,
+    AnyRule,
+    Gathered,
+    Shared,
+    gather,
+    search,
+)
 from spikeloom.conversion.general.tree import leaves, transform
 from spikeloom.conversion.general.weights import input_scale, round_weights
 from spikeloom.errors import UnsupportedModelError
 from spikeloom.neuron import SpikePack
-from spikeloom.signed import SignedSpikePack
+from spikeloom.signed import OffsetSpikePack, SignedSpikePack
 
 __all__ = ["convert_general"]
 
@@ -40,6 +48,7 @@ class _Options:
     rule: AnyRule
     bias_correction: bool
     weight_bits: int | None
+    below_zero: BelowZero
 
 
 @torch.no_grad()
@@ -53,6 +62,7 @@ def convert_general(
     rule: AnyRule = "mse",
     bias_correction: bool = True,
     weight_bits: int | None = None,
+    below_zero: BelowZero = "signed",
     batch: int = 32,
     integer_problems: tuple[str, ...] = (),
 ) -> GeneralSpikingNetwork:
@@ -66,6 +76,8 @@ def convert_general(
     the calibration data that it was not fitted to.
     rule: ``mse``, ``max``, or ``percentile`` (0.05 % of the values clip).
     weight_bits: W, 2..8: round weights as gates do, a scale a row; None keeps them float.
+    below_zero: words of values that may be negative: ``signed``, two's complement, or ``offset``,
+    less a zero point that is searched with the threshold.
     batch: samples that pass through the model together: bounds the memory.
     integer_problems: what the network will name as reasons for being float.
 
@@ -78,6 +90,7 @@ def convert_general(
     for name, value, allowed in (
         ("granularity", granularity, get_args(AnyGranularity)),
         ("rule", rule, get_args(AnyRule)),
+        ("below_zero", below_zero, get_args(BelowZero)),
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
@@ -91,7 +104,7 @@ def convert_general(
     parts = batches(given, size)
     samples = transform(given, lambda x: x[:2])
     captured = capture(model, samples)
-    options = _Options(granularity, rule, bias_correction, weight_bits)
+    options = _Options(granularity, rule, bias_correction, weight_bits, below_zero)
     _ranges(captured.module, parts)
     place_neurons(captured.module, steps, input_bits)
     calibrated = _Calibration(captured.module, parts, options)
@@ -250,15 +263,23 @@ class _Calibration:
         granularity = options.granularity if firing.axis is not None else "tensor"
         if granularity == "auto":
             granularity = self.choose(node, firing, pairs)
-        theta = search(everything, firing, granularity, options.rule)
-        if granularity == "tensor":
-            theta = theta[0]
-        return self.neuron_of(firing, theta), theta, granularity
+        neuron = self.neuron_of(everything, firing, granularity)
+        return neuron, neuron.threshold, granularity
 
-    def neuron_of(self, firing: Firing, theta: Tensor) -> SpikePack:
-        make = SignedSpikePack if firing.signed else SpikePack
-        theta = theta.to(torch.get_default_dtype()).clamp(min=1e-30)
-        neuron = make(firing.steps, theta, rounding=True, channel_dim=firing.axis or 0)
+    def neuron_of(self, data: Gathered, firing: Firing, granularity: Shared) -> SpikePack:
+        rule, dtype, zero = self.options.rule, torch.get_default_dtype(), None
+        if firing.signed and self.options.below_zero == "offset":
+            theta, zero = search_offset(data, firing, granularity, rule)
+        else:
+            theta = search(data, firing, granularity, rule)
+        if granularity == "tensor":
+            theta, zero = theta[0], zero if zero is None else zero[0]
+        theta, axis = theta.to(dtype).clamp(min=1e-30), firing.axis or 0
+        if zero is not None:
+            neuron = OffsetSpikePack(firing.steps, theta, zero, rounding=True, channel_dim=axis)
+        else:
+            make = SignedSpikePack if firing.signed else SpikePack
+            neuron = make(firing.steps, theta, rounding=True, channel_dim=axis)
         return neuron.to(theta.device)
 
     def choose(self, node: fx.Node, firing: Firing, pairs: list[tuple[Tensor, Tensor]]) -> Shared:
@@ -268,9 +289,8 @@ class _Calibration:
         data, losses = gather(fit, firing), dict[Shared, float]()
         choices: tuple[Shared, ...] = ("tensor", "floor", "channel")
         for granularity in choices:
-            theta = search(data, firing, granularity, self.options.rule)
-            neuron = self.neuron_of(firing, theta)
-            scale = scale_like(theta, torch.ones_like(pairs[0][0][:1]), firing.axis)
+            neuron = self.neuron_of(data, firing, granularity)
+            scale = scale_like(neuron.threshold, torch.ones_like(pairs[0][0][:1]), firing.axis)
             parts = [(neuron(v), target, scale) for v, target in test]
             losses[granularity] = loss(self.module, node, parts, self.options.weight_bits)
         return min(losses, key=losses.__getitem__)
@@ -289,7 +309,7 @@ class _Calibration:
         if firing is not None:
             label = node.all_input_nodes[0].meta["rule"].label
             form = "input words" if firing.is_input else "words"
-            form = "signed words" if firing.signed else form
+            form = f"{self.options.below_zero} words" if firing.signed else form
         elif words is not None:
             form = "wide words" if rule.kind == "wide" else "words"
             form = "signed words" if words.signed and form == "words" else form

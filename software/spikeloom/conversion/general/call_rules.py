@@ -49,6 +49,11 @@ _RULES: dict[str, Rule] = {
     **_simple("matmul bmm scaled_dot_product_attention masked_fill maximum minimum", "float",
               "inherit"),
     **_simple("ones zeros ones_like zeros_like arange", "constant", "unsigned"),
+    **_simple("where", "float", "signed"),  # what is put in may be a number
+    **dict.fromkeys(
+        ("eq", "ne", "lt", "le", "gt", "ge", "logical_not", "logical_and", "logical_or", "bool"),
+        Rule("float", "mask", "unsigned"),
+    ),
 }  # fmt: skip
 
 _SIZES = ("size", "dim", "numel", "floordiv", "mod", "eq", "ne", "lt", "le", "gt", "ge", "int",

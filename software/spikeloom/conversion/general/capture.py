@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from spikeloom.conversion.general.attention import Attention, written_out
+from spikeloom.conversion.general.attention import Attention, Masked, written_out
 from spikeloom.conversion.general.call_rules import call_rule
 from spikeloom.conversion.general.constants import fold_constants, weights_into_layers
 from spikeloom.conversion.general.functional_form import (
@@ -53,7 +53,7 @@ class Captured:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, Normalise):
+        if isinstance(m, (Normalise, Masked)):
             return True
         return not isinstance(m, Attention) and super().is_leaf_module(m, module_qualified_name)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from spikeloom.conversion.general.attention import Masked
 from spikeloom.conversion.general.rules import Rule, Sign
 from spikeloom.conversion.operations import Normalise
 from spikeloom.conversion.unsupported import UnsupportedError
@@ -125,6 +126,7 @@ MODULE_RULES: dict[type[nn.Module], Callable[[Any], Rule]] = {
     **dict.fromkeys(WEIGHTED, _weighted),
     **dict.fromkeys(NORMS, _norm),
     Normalise: lambda m: Rule("affine", "Normalise", shifts=True),
+    Masked: _float(),
     nn.ReLU: lambda m: Rule("relu", "ReLU", "unsigned"),
     nn.ReLU6: _active("unsigned", 6.0),
     nn.Hardtanh: _hardtanh,

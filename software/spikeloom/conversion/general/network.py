@@ -73,7 +73,8 @@ class GeneralSpikingNetwork(nn.Module):
         if len(ranks) == 1:
             given, ranks = self._with_channel(given, ranks)
         for (where, x), (_, ndim, shape) in zip(ranks, self._ranks, strict=True):
-            if x.ndim != ndim or (ndim > 1 and x.shape[1] != shape[1]):
+            channels = ndim > 1 and x.is_floating_point()  # indices have none, but a length
+            if x.ndim != ndim or (channels and x.shape[1] != shape[1]):
                 raise InputError(
                     f"input {where or '0'} has shape {tuple(x.shape)}, the network was calibrated"
                     f" on (n, {', '.join(map(str, shape[1:]))})"

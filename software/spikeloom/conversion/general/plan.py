@@ -150,6 +150,10 @@ _MOVING = {
     "repeat", "t", "movedim", "pixel_shuffle", "pixel_unshuffle", "unfold", "repeat_interleave",
     "tile", "view_as", "reshape_as", "amax", "amin", "max", "min", "mean", "sum", "getattr",
 }  # fmt: skip
+_REARRANGING = {
+    "flatten", "unflatten", "reshape", "view", "permute", "transpose", "swapaxes", "movedim",
+    "contiguous", "squeeze", "unsqueeze",
+}  # fmt: skip
 _MOVING_MODULES = {"Flatten", "Unflatten", "PixelShuffle", "PixelUnshuffle", "Unfold"}
 
 
@@ -191,6 +195,25 @@ def _numbers(node: fx.Node) -> list[int]:
     return [d % len(node.meta["value"].shape) for d in flat if isinstance(d, int)]
 
 
+def _moves(node: fx.Node) -> bool:
+    """Whether a node only moves elements: all of them, to one tensor."""
+    known = node.op in ("call_function", "call_method") and operation(node) in _REARRANGING
+    return known and node.meta["value"].kind == "tensor"
+
+
+def _axis_of_readers(node: fx.Node, module: fx.GraphModule) -> int | None:
+    """Axis of what layers call their input channels, None if they differ or others read it."""
+    axes = set()
+    for user in node.users:
+        if user.op == "output":
+            continue
+        if user.meta["rule"].kind != "weighted":
+            return None
+        layer = module.get_submodule(str(user.target))
+        axes.add(len(node.meta["value"].shape) - 1 if isinstance(layer, nn.Linear) else 1)
+    return axes.pop() if len(axes) == 1 else None
+
+
 def _kept_shape(node: fx.Node) -> bool:
     """Whether axes kept their place: keepdim reductions of others than the channels."""
     given = arguments(node)
@@ -207,7 +230,8 @@ def place_neurons(module: fx.GraphModule, steps: int, input_bits: int) -> None:
 
     Neurons are placeholders (``meta["firing"]`` says what they will be). Sets ``words`` (None where
     real values come out), ``axis`` and ``non_negative`` in the meta of every node. Inputs carry
-    their ``range``. The outputs of the model read real values.
+    their ``range``. The outputs of the model read real values. Where the channels moved away, as in
+    the heads of attention, a neuron fires behind the reshapes that bring them back.
     """
     wanted = _demanded(module.graph)
     neurons = nn.ModuleDict()
@@ -231,6 +255,11 @@ def place_neurons(module: fx.GraphModule, steps: int, input_bits: int) -> None:
             real = value.kind == "tensor" and value.floating
             if node not in wanted or meta["words"] is not None or not real:
                 continue
+            if meta["axis"] is None:
+                readers = [user for user in node.users if user.op != "output"]
+                if all(user in wanted and _moves(user) for user in readers):
+                    continue  # channels may be found again behind a reshape
+                meta["axis"] = _axis_of_readers(node, module)
             words = Words(steps, not meta["non_negative"])
             firing = Firing(steps, words.signed, meta["axis"], meta["rule"].cap)
         _insert(module, neurons, node, firing, words)

@@ -16,7 +16,8 @@ class GeneralEdge:
     """One tensor between operations.
 
     name: path of the module, or name of the call, that makes it. form: ``input words``, ``words``,
-    ``signed words``, ``wide words`` (sums of words), ``potentials`` (before a neuron) or ``float``.
+    ``signed words``, ``offset words``, ``wide words`` (sums of words), ``potentials`` (before a
+    neuron), ``indices`` (no floats: masks too) or ``float``.
     bits: of the words; 0 for potentials and floats. operation: what makes it. granularity: whose
     threshold is shared, thresholds: real value of one LSB; of neurons only. error: root mean square
     difference to the original on the calibration data, relative to its root mean square. rate: mean

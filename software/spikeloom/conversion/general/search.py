@@ -11,7 +11,10 @@ from torch import Tensor
 
 from spikeloom.conversion.general.plan import Firing
 
-__all__ = ["AnyGranularity", "AnyRule", "Gathered", "Shared", "gather", "search", "words_of"]
+__all__ = [
+    "FLOOR", "PERCENTILE", "AnyGranularity", "AnyRule", "Gathered", "Shared", "clips_of", "gather",
+    "search", "words_of",
+]  # fmt: skip
 
 AnyRule = Literal["mse", "max", "percentile"]
 AnyGranularity = Literal["channel", "tensor", "floor", "auto"]
@@ -39,12 +42,13 @@ class Gathered:
     """Values at a neuron, rows (m, channels): what reaches it, and what the original has there.
 
     peak: (channels,), greatest value of the original in thresholds of a full word, over all data.
-    high: (channels,), greatest value, over all data.
+    low, high: (channels,), least and greatest value, over all data.
     """
 
     v: Tensor
     target: Tensor
     peak: Tensor
+    low: Tensor
     high: Tensor
 
 
@@ -68,7 +72,7 @@ def gather(
     """Collect (v, target) of all batches: enough rows for a search, peaks of everything."""
     low, high = limits(firing)
     rows: tuple[list[Tensor], list[Tensor]] = ([], [])
-    peak = greatest = None
+    peak = least = greatest = None
     generator = torch.Generator().manual_seed(0)
     for v, target in parts:
         pair = [
@@ -76,11 +80,12 @@ def gather(
             for t in (v, target)
         ]
         most = max(samples // pair[0].shape[1], _ROWS) // len(parts) + 1
-        top = pair[1].amax(0)
+        bottom, top = pair[1].amin(0), pair[1].amax(0)
         span = top / high if high else torch.zeros_like(top)
         if firing.signed:
-            span = torch.maximum(span, pair[1].amin(0) / low)
+            span = torch.maximum(span, bottom / low)
         peak = span if peak is None else torch.maximum(peak, span)
+        least = bottom if least is None else torch.minimum(least, bottom)
         greatest = top if greatest is None else torch.maximum(greatest, top)
         if len(pair[0]) > most:
             pick = torch.randint(len(pair[0]), (most,), generator=generator)
@@ -88,8 +93,14 @@ def gather(
         for part, kept in zip(rows, pair, strict=True):
             part.append(kept)
     assert peak is not None
+    assert least is not None
     assert greatest is not None
-    return Gathered(torch.cat(rows[0]), torch.cat(rows[1]), peak.clamp(min=0), greatest)
+    return Gathered(torch.cat(rows[0]), torch.cat(rows[1]), peak.clamp(min=0), least, greatest)
+
+
+def clips_of(steps: int) -> Tensor:
+    """Clips to try, float64, as shares of the greatest value."""
+    return _FINE if steps > 5 else _CLIPS
 
 
 def search(g: Gathered, firing: Firing, granularity: Shared, rule: AnyRule) -> Tensor:
@@ -108,7 +119,7 @@ def search(g: Gathered, firing: Firing, granularity: Shared, rule: AnyRule) -> T
     peak = torch.where(peak > 0, peak, peak.max() if bool(peak.max() > 0) else 1.0)
     if rule != "mse":
         return _limited(peak, firing, granularity)
-    errors, clips = [], _FINE if firing.steps > 5 else _CLIPS
+    errors, clips = [], clips_of(firing.steps)
     for clip in clips.to(g.v.dtype):
         theta = (clip * peak).to(g.v.dtype)
         e = (words_of(g.v, theta, firing) * theta - g.target).square().sum(0)
