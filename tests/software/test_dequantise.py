@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spikeloom.data import Images, as_rgb32, mnist_5k, motion_windows
 from spikeloom.network import Network
 from spikeloom.ops import AvgPool2d, Flatten, Readout
-from spikeloom_sim.random_network import BLOCKS, random_conv_network
+from spikeloom.shipped import names, open_network
+from spikeloom_sim.random_network import BLOCKS, random_conv_network, random_network
 
 
-def decide_alike(network: Network, seed: int) -> None:
-    shape = (5, *network.input_shape)
-    images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+def decide_alike(network: Network, seed: int, images: np.ndarray | None = None) -> None:
+    if images is None:
+        shape = (5, *network.input_shape)
+        images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     twin, seen = network.dequantised(), {}
     for op, layer in zip(network.ops, twin.layers, strict=True):
         layer.register_forward_hook(lambda m, i, o, name=op.name: seen.update({name: (o, m.scale)}))
@@ -42,6 +46,31 @@ def test_random_networks_decide_alike(seed):
 def test_every_block_decides_alike(block):
     for seed in range(3):
         decide_alike(random_conv_network(seed, blocks=["pad", block], shape=(2, 6, 5)), seed)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_weights_of_every_width_decide_alike(bits):
+    for seed in range(4):
+        decide_alike(random_conv_network(seed, weight_bits=bits), seed)
+        sizes = [9, 12, 7, 4]
+        decide_alike(random_network(sizes, seed=seed, weight_bits=bits, bits=[8, 3, 5]), seed)
+
+
+@cache
+def digits() -> Images:
+    return mnist_5k()
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_networks_decide_alike(name):
+    """On real data of their shape; noise as well, which reaches other words."""
+    network = open_network(name)
+    if name == "imu-cnn":
+        images = motion_windows().test_images
+    else:
+        images = (as_rgb32(digits()) if network.input_shape[0] == 3 else digits()).test_images
+    decide_alike(network, 0, images[:40])
+    decide_alike(network, 0)
 
 
 def test_a_mean_is_a_mean():

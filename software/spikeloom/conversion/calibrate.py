@@ -17,6 +17,12 @@ from torch import Tensor, nn
 
 from spikeloom.conversion.fold import fold
 from spikeloom.conversion.general.calibrate import convert_general
+from spikeloom.conversion.general.copies import (
+    check_reading,
+    unwrapped,
+    warn_of_training_mode,
+)
+from spikeloom.conversion.general.data import arguments_of
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
 from spikeloom.conversion.graph import Graph
 from spikeloom.conversion.layers import SpikingLayer
@@ -87,13 +93,14 @@ def convert(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
-    options = Options(steps, granularity, rule, bias_correction, average)
+    options, model = Options(steps, granularity, rule, bias_correction, average), unwrapped(model)
+    warn_of_training_mode(model)
     try:
         graph, images = _integer_form(model, calibration)
         if not graph.neurons:
             return _spiking(graph, images, input_bits, options)
     except UnsupportedModelError as error:
-        if integers or not isinstance(model, nn.Module):
+        if integers:
             raise
         problems = error.problems
     else:
@@ -115,6 +122,7 @@ def convert(
 def _integer_form(model: nn.Module, calibration: Any) -> tuple[Graph, Tensor]:
     """Folded model and images 0..1; UnsupportedModelError where integers cannot do the same."""
     traced = trace(model)
+    arguments_of(model, calibration)  # its checks
     if not isinstance(calibration, (Tensor, np.ndarray)):
         kind = type(calibration).__name__
         raise UnsupportedModelError(f"calibration is a {kind}: integers take one input, a tensor")
@@ -123,7 +131,11 @@ def _integer_form(model: nn.Module, calibration: Any) -> tuple[Graph, Tensor]:
     if shape != images.shape[1:]:  # else strides stay, and with them the last bits of floats
         images = images.reshape(len(images), *shape)
     graph = fold(traced, shape)
-    return graph, as_images(images)
+    images = as_images(images)
+    if not graph.neurons:
+        few = images[:2]
+        check_reading(model, (few.flatten(2) if traced.dims == {1} else few,), graph(few))
+    return graph, images
 
 
 def _spiking(graph: Graph, images: Tensor, input_bits: int, options: Options) -> SpikingNetwork:

@@ -153,8 +153,8 @@ class SpikingNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes); InputError on a wrong shape, dtype or range."""
-        values = {"input": self.encode(self.shaped(images))}
-        x = values["input"]
+        x = self.encode(self.shaped(images)).to(next(self.parameters()).dtype)
+        values = {"input": x}
         for index, layer in enumerate(self.spiking_layers):
             x = layer(*(values[name] for name in layer.sources))
             values[layer.name] = x

@@ -7,12 +7,12 @@ reported together in one error.
 
 from __future__ import annotations
 
-import copy
 import functools
 
 from torch import Tensor, fx, nn
 
 from spikeloom.conversion.calls import IN_PLACE, call
+from spikeloom.conversion.general.copies import inference_copy
 from spikeloom.conversion.modules import MODULES
 from spikeloom.conversion.operations import (
     AddOp,
@@ -24,7 +24,7 @@ from spikeloom.conversion.operations import (
     Traced,
     Unknown,
 )
-from spikeloom.conversion.unsupported import UnsupportedError, advice
+from spikeloom.conversion.unsupported import UnsupportedError, advice, where_it_stopped
 from spikeloom.errors import UnsupportedModelError
 from spikeloom.neuron import SpikePack
 
@@ -128,18 +128,16 @@ def trace(model: nn.Module) -> Traced:
     The model is copied and left as it is. Raises UnsupportedModelError for what is no module, or
     cannot be followed at all.
     """
-    if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(f"expected a torch.nn.Module, not {type(model).__name__}")
     # a bare layer is a network of one
-    root = nn.Sequential(copy.deepcopy(model)) if type(model) in MODULES else copy.deepcopy(model)
+    root = inference_copy(model)
+    root = nn.Sequential(root) if type(root) in MODULES else root
     root.eval()
     try:
         graph = _Tracer().trace(root)
     except Exception as error:  # the model's own forward runs here, and may raise anything
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedModelError(
-            f"{type(model).__name__}.forward cannot be followed ({first}): no branches on data,"
-            " one input"
+            f"{type(model).__name__}.forward cannot be followed ({where_it_stopped(error)}): no"
+            " branches on data, one input"
         ) from error
     walk = _Walk(dict(root.named_modules()))
     for node in graph.nodes:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_ADVICE", "UnsupportedError", "advice"]
+import traceback
+from pathlib import Path
+
+import torch
+
+__all__ = ["DEFAULT_ADVICE", "UnsupportedError", "advice", "where_it_stopped"]
 
 #: What to do about layers people are likely to have. Matched by class name.
 _ADVICE = {
@@ -35,3 +40,15 @@ class UnsupportedError(Exception):
 def advice(kind: str) -> str:
     """What to do about a layer, by the name of its class."""
     return _ADVICE.get(kind, DEFAULT_ADVICE)
+
+
+def where_it_stopped(error: Exception) -> str:
+    """Line of the user's own code that an error came from, and what it says; one line."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    ours = (Path(torch.__file__).parent, Path(__file__).parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if not any(path.is_relative_to(folder) for folder in ours):
+            shown = f", {frame.line!r}" if frame.line else ""
+            return f"{path.name}, line {frame.lineno}{shown}: {said}"
+    return said

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikeloom.conversion.general.capture import capture
+from spikeloom.conversion.general.copies import unwrapped, warn_of_training_mode
 from spikeloom.conversion.general.data import argument_names, arguments_of, batches
 from spikeloom.conversion.general.inputs import RangeWords, span_of
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
@@ -96,8 +97,9 @@ def convert_general(
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
     if weight_bits is not None and not (isinstance(weight_bits, int) and 2 <= weight_bits <= 8):
         raise ValueError(f"weight_bits must be None or an integer in 2..8, not {weight_bits!r}")
-    if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(f"expected a torch.nn.Module, not {type(model).__name__}")
+    model = unwrapped(model)
+    if not integer_problems:  # else convert has said it
+        warn_of_training_mode(model)
     given = arguments_of(model, calibration)
     n = len(next(iter(leaves(given)))[1])
     size = max(1, min(batch, -(-n // 4)))

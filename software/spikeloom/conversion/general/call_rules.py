@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx
 
 from spikeloom.conversion.general.arguments import arguments, operation
-from spikeloom.conversion.general.module_rules import clamped, padding, taps, upsampling
+from spikeloom.conversion.general.module_rules import clamped, padding, softplus, taps, upsampling
 from spikeloom.conversion.general.rules import Kind, Rule, Sign
 from spikeloom.conversion.unsupported import UnsupportedError
 
@@ -27,15 +27,14 @@ _RULES: dict[str, Rule] = {
     **_simple(
         "flatten unflatten reshape view permute transpose swapaxes movedim squeeze unsqueeze expand"
         " expand_as contiguous clone detach chunk split unbind stack cat concat concatenate getitem"
-        " narrow select flip roll repeat repeat_interleave tile t view_as reshape_as float to"
-        " type_as pixel_shuffle pixel_unshuffle channel_shuffle amax amin unfold",
+        " narrow select flip roll repeat repeat_interleave tile t view_as reshape_as float"
+        " pixel_shuffle pixel_unshuffle channel_shuffle amax amin unfold",
         "keep",
         "inherit",
     ),
     **_simple("relu", "relu", "unsigned"),
     **_simple("relu6", "activation", "unsigned", 6.0),
     **_simple("sigmoid hardsigmoid", "activation", "unsigned", 1.0),
-    **_simple("softplus", "activation", "unsigned"),
     **_simple("tanh", "activation", "signed", 1.0),
     **_simple(
         "leaky_relu prelu silu gelu hardswish elu selu celu mish", "activation", "signed"
@@ -46,8 +45,7 @@ _RULES: dict[str, Rule] = {
         "float",
         "signed",
     ),
-    **_simple("matmul bmm scaled_dot_product_attention masked_fill maximum minimum", "float",
-              "inherit"),
+    **_simple("matmul bmm scaled_dot_product_attention maximum minimum", "float", "inherit"),
     **_simple("ones zeros ones_like zeros_like arange", "constant", "unsigned"),
     **_simple("where", "float", "signed"),  # what is put in may be a number
     **dict.fromkeys(
@@ -87,11 +85,15 @@ def _low(value: Any) -> float:
 
 def _arithmetic(node: fx.Node, label: str, kind: Kind) -> Rule:
     a, b = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs.get("other")
+    if label == "add" and not _low(node.kwargs.get("alpha", 1)) >= 0:
+        label = "sub"
     if not _is_constant(a) and not _is_constant(b):
         return Rule(kind, label, "inherit" if label != "sub" else "signed")
     constant = a if _is_constant(a) else b
     if label == "div" and constant is a:
-        return Rule("float", "division of a constant", "inherit")
+        return Rule(
+            "float", "division of a constant", "inherit" if _low(constant) >= 0 else "signed"
+        )
     shifts = label in ("add", "sub")
     if not _per_channel(constant):
         return Rule("sum" if shifts else "product", f"{label} of a constant")
@@ -104,6 +106,11 @@ def _arithmetic(node: fx.Node, label: str, kind: Kind) -> Rule:
 def _clamp(node: fx.Node) -> Rule:
     given = arguments(node)
     return clamped(given.get("min"), given.get("max"), "clamp")
+
+
+def _softplus(node: fx.Node) -> Rule:
+    threshold = node.kwargs.get("threshold", node.args[2] if len(node.args) > 2 else 20)
+    return softplus(threshold, "softplus")
 
 
 def _hardtanh(node: fx.Node) -> Rule:
@@ -195,6 +202,18 @@ def _matmul(node: fx.Node) -> Rule:
     return _RULES["matmul"]
 
 
+def _masked_fill(node: fx.Node) -> Rule:
+    value = node.kwargs.get("value", node.args[2] if len(node.args) > 2 else None)
+    return Rule("float", "masked_fill", "inherit" if _low(value) >= 0 else "signed")
+
+
+def _cast(node: fx.Node) -> Rule:
+    source = node.all_input_nodes[0].meta["value"]
+    if source.kind == "tensor" and source.floating and not node.meta["value"].floating:
+        raise UnsupportedError("it makes floats whole numbers", "leave that out")
+    return Rule("keep", operation(node) or "", "inherit")
+
+
 def _attribute(node: fx.Node) -> Rule:
     if node.meta["value"].kind != "tensor" or node.args[1] in ("values", "T", "mT", "data"):
         return Rule("keep", str(node.args[1]), "inherit")
@@ -211,6 +230,7 @@ _SPECIAL: dict[str, Callable[[fx.Node], Rule]] = {
     "clamp": _clamp,
     "clip": _clamp,
     "hardtanh": _hardtanh,
+    "softplus": _softplus,
     **dict.fromkeys(
         ("max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d"), _max_pool
     ),
@@ -232,6 +252,8 @@ _SPECIAL: dict[str, Callable[[fx.Node], Rule]] = {
     **dict.fromkeys(("linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"),
                     _functional_weights),
     "matmul": _matmul,
+    "masked_fill": _masked_fill,
+    **dict.fromkeys(("to", "type_as"), _cast),
     "getattr": _attribute,
 }  # fmt: skip
 

@@ -7,7 +7,6 @@ gives.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, fx, nn
 from spikeloom.conversion.general.attention import Attention, Masked, written_out
 from spikeloom.conversion.general.call_rules import call_rule
 from spikeloom.conversion.general.constants import fold_constants, weights_into_layers
+from spikeloom.conversion.general.copies import check_reading, inference_copy
 from spikeloom.conversion.general.functional_form import (
     drop_nothings,
     out_of_place,
@@ -29,7 +29,7 @@ from spikeloom.conversion.general.rules import Rule
 from spikeloom.conversion.general.running import Value, bind, run_node
 from spikeloom.conversion.general.tree import transform
 from spikeloom.conversion.operations import Normalise
-from spikeloom.conversion.unsupported import UnsupportedError
+from spikeloom.conversion.unsupported import UnsupportedError, where_it_stopped
 from spikeloom.errors import InputError, UnsupportedModelError
 
 __all__ = ["Captured", "capture"]
@@ -51,6 +51,10 @@ class Captured:
         return self.module.graph
 
 
+#: Names that a captured module has for other things than the model's.
+_TAKEN = {"spikes", *dir(fx.GraphModule)} - {*dir(nn.Module)}
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, (Normalise, Masked)):
@@ -64,10 +68,8 @@ def capture(model: nn.Module, samples: tuple[Any, ...]) -> Captured:
     The model is copied and left as it is. Raises UnsupportedModelError that lists every operation
     without a rule, one a line: path, reason; what to do.
     """
-    if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(f"expected a torch.nn.Module, not {type(model).__name__}")
-    name = type(model).__name__
-    root = copy.deepcopy(model)
+    root = inference_copy(model)
+    name = type(root).__name__
     if type(root) in MODULE_RULES or type(root).__module__.startswith("torch.nn"):
         root = nn.Sequential(root) if not isinstance(root, nn.Sequential) else root
     root.eval()
@@ -92,6 +94,7 @@ def capture(model: nn.Module, samples: tuple[Any, ...]) -> Captured:
     graph.lint()
     module.recompile()
     module.delete_all_unused_submodules()
+    check_reading(model, samples, module(*samples))
     return Captured(module, name)
 
 
@@ -100,24 +103,33 @@ def _values(root: nn.Module) -> list[str]:
     broken = [
         path
         for path, t in [*root.named_parameters(), *root.named_buffers()]
-        if t.is_floating_point() and not t.is_meta and not bool(torch.isfinite(t).all())
-        if not path.endswith("mask")  # attention masks hold -inf
+        if t.is_floating_point() and not bool(torch.isfinite(t).all())
+        if not path.endswith("mask") or bool(t.isnan().any())  # attention masks hold -inf
     ]
     return [f"{path}: its values are NaN or infinite; train the model again" for path in broken]
 
 
 def _trace(root: nn.Module, name: str, given: int) -> fx.GraphModule:
+    own = [*root._modules, *root._parameters, *root._buffers]
+    taken = [key for key in own if key in _TAKEN]
+    if taken:
+        raise UnsupportedModelError(
+            f"{name} has attributes {', '.join(taken)}: torch.fx and Spikeloom use these names;"
+            " rename them"
+        )
     defaults = _left_out(root, name, given)
     try:
         graph = _Tracer().trace(root, concrete_args=defaults)
     except Exception as error:  # the model's own forward runs here, and may raise anything
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedModelError(
-            f"{name}.forward cannot be followed ({first}): no branches or loops on data or shapes"
+            f"{name}.forward cannot be followed ({where_it_stopped(error)}): no branches or loops"
+            " on data or shapes"
         ) from error
-    for node in [n for n in graph.nodes if n.op == "placeholder"][given:]:
-        for user in list(node.users):  # fx checks what arguments with defaults are given
-            graph.erase_node(user)
+    left_out = set([n for n in graph.nodes if n.op == "placeholder"][given:])
+    for node in graph.nodes:  # fx checks what arguments with defaults are given
+        if not left_out.isdisjoint(node.all_input_nodes):
+            left_out.add(node)
+    for node in [n for n in reversed(graph.nodes) if n in left_out]:
         graph.erase_node(node)
     module = fx.GraphModule(root, graph, name)
     module.eval()

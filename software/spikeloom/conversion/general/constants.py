@@ -11,7 +11,14 @@ from spikeloom.conversion.general.arguments import arguments, operation
 from spikeloom.conversion.general.attention import linear
 from spikeloom.conversion.general.running import run_node
 
-__all__ = ["fold_constants", "weights_into_layers"]
+__all__ = ["fold_constants", "free_name", "weights_into_layers"]
+
+
+def free_name(root: nn.Module, name: str) -> str:
+    """Return a name that a module does not use yet."""
+    while hasattr(root, name):
+        name += "_"
+    return name
 
 
 def fold_constants(root: nn.Module, graph: fx.Graph) -> None:
@@ -25,7 +32,7 @@ def fold_constants(root: nn.Module, graph: fx.Graph) -> None:
             value = run_node(root, node, values)
             values[node] = value
             if isinstance(value, Tensor):
-                name = f"constant_{node.name}"
+                name = free_name(root, f"constant_{node.name}")
                 root.register_buffer(name, value.detach().clone())
                 with graph.inserting_before(node):
                     constant = graph.get_attr(name)
@@ -47,13 +54,13 @@ def weights_into_layers(root: nn.Module, graph: fx.Graph) -> None:
             continue
         name, given = operation(node), arguments(node)
         if name in ("linear", *_LAYERS, "batch_norm"):
-            layer = _layer(root, name, given)
+            layer = _layer(root, name, given, node)
         elif name == "matmul":
             layer = _matrix(root, given)
         else:
             continue
         if layer is not None:
-            target = f"layer_{node.name}"
+            target = free_name(root, f"layer_{node.name}")
             root.add_module(target, layer.eval())
             node.op, node.target = "call_module", target
             node.args, node.kwargs = (given["input"],), {}
@@ -73,9 +80,9 @@ def _matrix(root: nn.Module, given: dict[str, Any]) -> nn.Module | None:
     return linear(matrix.T, None)
 
 
-def _layer(root: nn.Module, name: str, given: dict[str, Any]) -> nn.Module | None:
+def _layer(root: nn.Module, name: str, given: dict[str, Any], node: fx.Node) -> nn.Module | None:
     if name == "batch_norm":
-        return _norm(root, given)
+        return _norm(root, given, len(node.meta["value"].shape))
     weight, bias = (_tensor(root, given.get(key)) for key in ("weight", "bias"))
     if weight is None or (bias is None and given.get("bias") is not None):
         return None
@@ -99,7 +106,7 @@ def _layer(root: nn.Module, name: str, given: dict[str, Any]) -> nn.Module | Non
     return layer
 
 
-def _norm(root: nn.Module, given: dict[str, Any]) -> nn.Module | None:
+def _norm(root: nn.Module, given: dict[str, Any], rank: int) -> nn.Module | None:
     parts = {k: _tensor(root, given.get(k)) for k in ("running_mean", "running_var")}
     affine = {k: _tensor(root, given.get(k)) for k in ("weight", "bias")}
     mean, variance = parts["running_mean"], parts["running_var"]
@@ -107,7 +114,8 @@ def _norm(root: nn.Module, given: dict[str, Any]) -> nn.Module | None:
         return None
     if any(affine[k] is None and given.get(k) is not None for k in affine):
         return None
-    layer = nn.BatchNorm2d(len(mean), given.get("eps", 1e-5), device=mean.device, dtype=mean.dtype)
+    make = nn.BatchNorm2d if rank == 4 else nn.BatchNorm1d
+    layer = make(len(mean), given.get("eps", 1e-5), device=mean.device, dtype=mean.dtype)
     layer.running_mean, layer.running_var = mean.clone(), variance.clone()
     with torch.no_grad():
         if affine["weight"] is not None:

@@ -7,20 +7,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spikeloom.conversion.general.network import prepared
 from spikeloom.conversion.general.tree import leaves, transform
 from spikeloom.errors import InputError
 
-__all__ = ["argument_names", "arguments_of", "batches"]
+__all__ = ["argument_names", "arguments_of", "as_tensor", "batches"]
 
 _IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d)
 
 
+def as_tensor(x: Tensor | NDArray[Any]) -> Tensor:
+    """Tensor of numbers; InputError where torch has none of that kind."""
+    if not isinstance(x, Tensor):
+        try:
+            x = torch.from_numpy(np.ascontiguousarray(x))
+        except TypeError:
+            raise InputError(
+                f"calibration is an array of {x.dtype}: use floats, or uint8 pixels"
+            ) from None
+    return x
+
+
 def _tensors(tree: Any) -> Any:
     if isinstance(tree, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(tree))
+        return as_tensor(tree)
     if isinstance(tree, dict):
         return {key: _tensors(value) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)) and not hasattr(tree, "_fields"):
@@ -30,9 +43,7 @@ def _tensors(tree: Any) -> Any:
 
 def argument_names(model: nn.Module) -> tuple[str, ...]:
     """Names of the arguments of a model's forward."""
-    forward = nn.Module.forward if isinstance(model, nn.Sequential) else type(model).forward
-    names = tuple(inspect.signature(forward).parameters)[1:]
-    return ("input",) if isinstance(model, nn.Sequential) else names
+    return tuple(inspect.signature(model.forward).parameters)
 
 
 def arguments_of(model: nn.Module, calibration: Any) -> tuple[Any, ...]:
@@ -69,7 +80,7 @@ def arguments_of(model: nn.Module, calibration: Any) -> tuple[Any, ...]:
             )
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise InputError(f"calibration {where} holds NaN or infinite values")
-        if x.is_complex():
+        if x.is_complex() or x.dtype in (torch.uint16, torch.uint32, torch.uint64):
             raise InputError(f"calibration {where} is {x.dtype}: use floats, or uint8 pixels")
     given = transform(given, lambda x: prepared(x.detach(), dtype))
     if len(found) == 1 and found[0][1].ndim == 3 and _takes_images(model):

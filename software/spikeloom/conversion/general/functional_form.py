@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from spikeloom.conversion.general.arguments import arguments, operation
+from spikeloom.conversion.general.constants import free_name
 
 __all__ = ["drop_nothings", "out_of_place", "separate_call_sites"]
 
@@ -44,8 +45,9 @@ def separate_call_sites(root: nn.Module, graph: fx.Graph) -> None:
         calls[target] = count = calls.get(target, 0) + 1
         node.meta["path"] = target if count == 1 else f"{target} (call {count})"
         if count > 1:
-            twin = f"{target}_call{count}"
-            parent, _, name = twin.rpartition(".")
+            parent, _, name = target.rpartition(".")
+            name = free_name(root.get_submodule(parent), f"{name}_call{count}")
+            twin = f"{parent}.{name}" if parent else name
             module = copy.deepcopy(root.get_submodule(target))
             root.get_submodule(parent).add_module(name, module)
             node.target = twin

@@ -100,7 +100,14 @@ def clamped(low: Any, high: Any, label: str) -> Rule:
     cap = float(high) if isinstance(high, (int, float)) and high > 0 else None
     if isinstance(low, (int, float)) and low >= 0:
         return Rule("relu" if low == 0 and high is None else "activation", label, "unsigned", cap)
-    return Rule("activation", label, "signed", cap)
+    if cap is not None and isinstance(low, (int, float)):
+        return Rule("activation", label, "signed", max(cap, -float(low)))
+    return Rule("activation", label, "signed")  # no bound below zero
+
+
+def softplus(threshold: Any, label: str) -> Rule:
+    """Softplus: from its threshold up it is the identity, which may be below zero."""
+    return Rule("activation", label, "unsigned" if threshold >= 0 else "signed")
 
 
 def _active(sign: Sign, cap: float | None = None) -> Callable[[nn.Module], Rule]:
@@ -132,7 +139,7 @@ MODULE_RULES: dict[type[nn.Module], Callable[[Any], Rule]] = {
     nn.Hardtanh: _hardtanh,
     nn.Sigmoid: _active("unsigned", 1.0),
     nn.Hardsigmoid: _active("unsigned", 1.0),
-    nn.Softplus: _active("unsigned"),
+    nn.Softplus: lambda m: softplus(m.threshold, "Softplus"),
     nn.Tanh: _active("signed", 1.0),
     **dict.fromkeys(
         (nn.LeakyReLU, nn.PReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.ELU, nn.SELU, nn.CELU, nn.Mish),

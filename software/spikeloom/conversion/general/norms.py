@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from spikeloom.conversion.general.constants import free_name
 from spikeloom.conversion.general.module_rules import CONVOLUTIONS, NORMS, TRANSPOSED
 
 __all__ = ["Affine", "fold_norms"]
@@ -77,5 +78,6 @@ def fold_norms(root: nn.Module, graph: fx.Graph) -> None:
             graph.erase_node(node)
         else:
             dtype: Any = norm.running_mean.dtype
-            root.add_module(f"affine_{node.name}", Affine(scale.to(dtype), shift.to(dtype)))
-            node.target = f"affine_{node.name}"
+            target = free_name(root, f"affine_{node.name}")
+            root.add_module(target, Affine(scale.to(dtype), shift.to(dtype)))
+            node.target = target
