@@ -2,168 +2,48 @@
 
     python benchmarks/neuron.py [--steps 1 2 4 8 16] [--rounds 7] [--device cuda]
 
-Six times convolution, batch norm and activation, batch 64 of 32x32. The activation is ReLU, torch's
-fake-quantise (one scale, a scale a channel, a learned scale), SpikePack (fixed, a threshold a
-channel, learned lean, learned exact), our LIF, and the LIF of spikingjelly and of snntorch, each
-with its fastest backend here: a package that is missing prints a line.
+Six times convolution, batch norm and activation, batch 64 of 32x32. The activation is ReLU, one of
+torch's fake-quantise, of SpikePack's kinds, or leaky integrate and fire by us, spikingjelly and
+snntorch: see ``neuron_cases.py``. A package that is missing prints a line.
 
-Prints ratios to ReLU. Time: rounds take turns over all cases in one process, the median of each;
-CPU time on one thread (other work on the machine does not count), wall time on CUDA. Memory, two
-ways: the growth of the peak resident set during forward and backward, each case in a process of its
-own (``torch.cuda.max_memory_allocated`` on CUDA), and the bytes that autograd saves, parameters
-left out, every storage once. Also prints how many additions an image costs in the serial form,
-which do grow with T. Writes JSON.
+Prints, as multiples of ReLU: time, by rounds that take turns over all cases in one process, the
+median of each; CPU time on one thread (other work on the machine does not count), wall time on
+CUDA. Peak memory: the growth of the peak resident set during forward and backward, each case in a
+process of its own, ``torch.cuda.max_memory_allocated`` on CUDA. Then how far the gradients of
+learned thresholds, from 4 bits an element, are from the exact ones; the additions of an image in
+the serial form, which do grow with T; and accuracies (``neuron_accuracy.py``, on the CPU, kept).
+Writes build/bench/neuron/<device>.json; exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
+import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from spikeloom import SpikePack
-from spikeloom.lif import LIF
-from torch import Tensor, nn
+from neuron_accuracy import DATA, SEEDS, table
+from neuron_cases import FLAT, STEPPED, Network, Plan, build, installed
+from torch import Tensor
 
-SIZE, BATCH, CLASSES = 32, 64, 10
-#: (outputs, stride) of the convolutions.
-PLAN = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
-#: Greatest activation that a word holds: batch norm gives few beyond.
-FULL = 4.0
-
-
-class Network(nn.Module):
-    """The network; steps > 0: every layer is given T steps at once, (T, n, ...)."""
-
-    def __init__(self, activation: Callable[[int], nn.Module], steps: int = 0) -> None:
-        super().__init__()
-        self.steps, inputs, layers = steps, 3, []
-        for outputs, stride in PLAN:
-            conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-            layers.append(nn.ModuleList([conv, nn.BatchNorm2d(outputs), activation(outputs)]))
-            inputs = outputs
-        self.blocks, self.head = nn.ModuleList(layers), nn.Linear(inputs, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 3, h, w) to (n, classes)."""
-        if self.steps:  # the same image every step, as is usual
-            x = x.expand(self.steps, *x.shape).flatten(0, 1)
-        for block in self.blocks:
-            conv, norm, activation = block  # type: ignore[misc]
-            x = norm(conv(x))
-            if self.steps:
-                # flattening what a step gives keeps the order of memory of a convolution
-                x = activation(x.unflatten(0, (self.steps, -1))).flatten(0, 1)
-            else:
-                x = activation(x)
-        y = self.head(x.mean((2, 3)))
-        return y.unflatten(0, (self.steps, -1)).mean(0) if self.steps else y
-
-
-class FakeQuantise(nn.Module):
-    """Torch's fake-quantise to T bits. kind: ``tensor``, ``channel`` or ``learned``."""
-
-    def __init__(self, kind: str, channels: int, steps: int) -> None:
-        super().__init__()
-        self.kind, self.top = kind, (1 << steps) - 1
-        count = channels if kind == "channel" else 1
-        scale = torch.full((count,), FULL / self.top)
-        if kind == "learned":
-            self.scale = nn.Parameter(scale)
-        else:
-            self.register_buffer("scale", scale)
-        zero = torch.float32 if kind == "learned" else torch.int32
-        self.register_buffer("zero", torch.zeros(count, dtype=zero))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
-        s, z, top = self.scale, self.zero, self.top
-        if self.kind == "tensor":
-            return torch.fake_quantize_per_tensor_affine(x, s, z, 0, top)
-        if self.kind == "channel":
-            return torch.fake_quantize_per_channel_affine(x, s, z, 1, 0, top)
-        return torch._fake_quantize_learnable_per_tensor_affine(x, s, z, 0, top, 1.0)
-
-
-class SnnTorch(nn.Module):
-    """Its Leaky, step by step: it has no multi-step form for images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        import snntorch
-
-        self.neuron = snntorch.Leaky(0.5, reset_mechanism="subtract")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, n, ...)."""
-        state, spikes = self.neuron.reset_mem(), []
-        for current in x:
-            spike, state = self.neuron(current, state)
-            spikes.append(spike)
-        return torch.stack(spikes)
-
-
-class SpikingJelly(nn.Module):
-    """Its LIFNode in multi-step mode, which chooses its backend itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from spikingjelly.activation_based import neuron
-
-        options = {"v_reset": None, "detach_reset": True, "step_mode": "m"}
-        self.neuron = neuron.LIFNode(2.0, **options)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, n, ...)."""
-        self.neuron.reset()
-        return self.neuron(x)
-
-
-#: Neurons whose cost is to be flat in T.
-FLAT = (
-    "fake-quantise",
-    "fake-quantise, channel",
-    "fake-quantise, learned",
-    "SpikePack",
-    "SpikePack, channel",
-    "SpikePack, learned lean",
-    "SpikePack, learned exact",
-)
-#: Neurons with T steps, and the packages that they need.
-STEPPED = {"LIF (ours)": "", "LIF (spikingjelly)": "spikingjelly", "LIF (snntorch)": "snntorch"}
-
-
-def build(name: str, steps: int) -> Network:
-    """Return the network of a case."""
-    theta = FULL / ((1 << steps) - 1)
-    makers: dict[str, Callable[[int], nn.Module]] = {
-        "ReLU": lambda c: nn.ReLU(),
-        "fake-quantise": lambda c: FakeQuantise("tensor", c, steps),
-        "fake-quantise, channel": lambda c: FakeQuantise("channel", c, steps),
-        "fake-quantise, learned": lambda c: FakeQuantise("learned", c, steps),
-        "SpikePack": lambda c: SpikePack(steps, theta, rounding=True),
-        "SpikePack, channel": lambda c: SpikePack(steps, torch.full((c,), theta), rounding=True),
-        "SpikePack, learned lean": lambda c: SpikePack(
-            steps, torch.full((c,), theta), rounding=True, trainable=True, lean=True
-        ),
-        "SpikePack, learned exact": lambda c: SpikePack(
-            steps, torch.full((c,), theta), rounding=True, trainable=True
-        ),
-        "LIF (ours)": lambda c: LIF(0.5),
-        "LIF (spikingjelly)": lambda c: SpikingJelly(),
-        "LIF (snntorch)": lambda c: SnnTorch(),
-    }
-    torch.manual_seed(0)
-    return Network(makers[name], steps if name in STEPPED else 0)
+SIZE, BATCH, COLOURS = 32, 64, 3
+PLAN: Plan = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
+#: Runs over T steps take T times as long and need fewer rounds: so many steps, all rounds together.
+ENOUGH_STEPS = 8
+#: Bars: at most so many times ReLU's time and peak; flat in T: the most of all T over the least.
+TIME, MEMORY, FLAT_TIME, FLAT_MEMORY = 1.15, 1.1, 1.15, 1.02
+#: Bar: so many times below LIF at this T.
+BELOW_LIF, LIF_STEPS = 5.0, 8
+#: Neurons with bars, and torch's counterpart.
+JUDGED = {"SpikePack": "fake-quantise", "SpikePack, learned": "fake-quantise, learned"}
 
 
 class Case:
@@ -171,16 +51,17 @@ class Case:
 
     def __init__(self, name: str, steps: int, device: str) -> None:
         self.name, self.steps, self.device = name, steps, device
+        torch.manual_seed(0)
         # channels last is the faster order for convolutions, on a CPU and on CUDA
-        model: Any = build(name, steps)
+        model: Any = build(name, steps, COLOURS, PLAN)
         self.model: Network = model.to(device, memory_format=torch.channels_last)
-        x = torch.rand(BATCH, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+        x = torch.rand(BATCH, COLOURS, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
         self.images = x.to(device, memory_format=torch.channels_last)
         self.times: list[float] = []
 
-    def run(self) -> None:
+    def run(self, images: int = BATCH) -> None:
         """Forward and backward once."""
-        self.model(self.images).square().mean().backward()
+        self.model(self.images[:images]).square().mean().backward()
         for parameter in self.model.parameters():
             parameter.grad = None
 
@@ -198,37 +79,23 @@ class Case:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def saved_bytes(self) -> int:
-        """Bytes of the storages that autograd keeps for the backward, but for parameters."""
-        own = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
-        kept: dict[int, int] = {}
 
-        def keep(x: Tensor) -> Tensor:
-            storage = x.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return x
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            out = self.model(self.images)  # alive, so that no address is used twice
-        del out
-        return sum(kept.values())
-
-
-def peak_memory(case: Case) -> int:
-    """Growth of the peak of forward and backward, bytes."""
-    if case.device == "cuda":
+def peak_memory(name: str, steps: int, device: str) -> int | None:
+    """Growth of the peak of forward and backward, bytes; None where the system does not tell."""
+    torch.set_num_threads(1)
+    case = Case(name, steps, device)
+    if device == "cuda":
         case.run()
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         case.run()
         return torch.cuda.max_memory_allocated() - before
-    images = case.images
-    case.images = images[:2]
-    case.run()  # compiles, and allocates what stays
-    case.images = images
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is resident now
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return None
+    case.run(2)  # compiles, and allocates what stays
+    reset.write_text("5")  # the peak starts at what is resident now
     before = _status("VmRSS")
     case.run()
     return _status("VmHWM") - before
@@ -239,16 +106,19 @@ def _status(key: str) -> int:
     return 1024 * int(line.split()[1])
 
 
-def in_a_process(name: str, steps: int, device: str) -> int | None:
-    """``peak_memory`` in a fresh process; None where the system does not tell."""
-    command = [sys.executable, __file__, "--peak", name, str(steps), "--device", device]
+def peaks(plan: Sequence[tuple[str, int]], device: str) -> list[int | None]:
+    """``peak_memory`` of each case, in a fresh process each."""
     # tensors that are freed go back to the system at once, or the peak would count them again
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
-        return None
-    return int(done.stdout.split()[-1])
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(1 << 16)
+    context = multiprocessing.get_context("forkserver")
+    # imported once, not in every process
+    context.set_forkserver_preload(["numba", "spikeloom.neuron", "spikeloom.training"])
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+        found = []
+        for peak in pool.map(peak_memory, *zip(*plan, strict=True), [device] * len(plan)):
+            found.append(peak)
+            print(f"  memory: {len(found)} of {len(plan)} cases", file=sys.stderr, flush=True)
+    return found
 
 
 @torch.no_grad()
@@ -274,72 +144,135 @@ def additions(steps: int, device: str) -> tuple[float, float]:
     return counts[0], counts[1]
 
 
+def gradient_error(steps: int, device: str) -> tuple[float, float]:
+    """Relative error, and cosine, of all thresholds' gradients from 4 bits against the exact."""
+    found = []
+    for name in ("SpikePack, learned", "SpikePack, learned exact"):
+        case = Case(name, steps, device)
+        thresholds = [block[2].threshold for block in case.model.blocks]  # type: ignore[index]
+        loss = case.model(case.images).square().mean()
+        found.append(torch.cat(torch.autograd.grad(loss, thresholds)))
+    packed, exact = found
+    cosine = torch.nn.functional.cosine_similarity(packed, exact, dim=0)
+    return float((packed - exact).norm() / exact.norm()), float(cosine)
+
+
+#: (time in seconds, peak in bytes) by neuron and T; ReLU's T is 1.
+Costs = dict[tuple[str, int], tuple[float, int | None]]
+
+
+def measure(plan: Sequence[tuple[str, int]], device: str, rounds: int) -> Costs:
+    """Time and peak of all cases."""
+    found = peaks(plan, device)
+    cases = [Case(name, steps, device) for name, steps in plan]
+    for case in cases:
+        case.run(2)  # warm
+    for k in range(rounds):
+        for case in cases:
+            if case.name not in STEPPED or k * case.steps < ENOUGH_STEPS:
+                case.measure()
+        print(f"  time: round {k + 1} of {rounds}", file=sys.stderr, flush=True)
+    return {
+        (case.name, case.steps): (statistics.median(case.times), peak)
+        for case, peak in zip(cases, found, strict=True)
+    }
+
+
+def bars(costs: Costs, steps: Sequence[int]) -> list[tuple[str, float, float, bool]]:
+    """(What, figure, bar, whether more is better) for every bar that these cases have."""
+    found: list[tuple[str, float, float, bool]] = []
+
+    def ratio(a: tuple[str, int], b: tuple[str, int], k: int) -> float:
+        above, below = costs[a][k], costs[b][k]
+        return float("nan") if above is None or below is None else above / below
+
+    relu = ("ReLU", 1)
+    for name, other in JUDGED.items():
+        worst = [max(ratio((name, t), relu, k) for t in steps) for k in (0, 1)]
+        found += [
+            (f"{name}: time over ReLU's, worst T", worst[0], TIME, False),
+            (f"{name}: peak memory over ReLU's, worst T", worst[1], MEMORY, False),
+            (
+                f"{name}: time over that of {other}, worst T",
+                max(ratio((name, t), (other, t), 0) for t in steps), 1.0, False,
+            ),
+        ]  # fmt: skip
+        for k, what, most in ((0, "time", FLAT_TIME), (1, "peak memory", FLAT_MEMORY)):
+            spread = worst[k] / min(ratio((name, t), relu, k) for t in steps)
+            found.append((f"{name}: {what}, most over least of all T", spread, most, False))
+        rivals = [case for case in costs if case[0] in STEPPED and case[1] == LIF_STEPS]
+        if rivals and LIF_STEPS in steps:
+            for k, what in ((0, "time"), (1, "peak memory")):
+                least = min(ratio(rival, (name, LIF_STEPS), k) for rival in rivals)
+                text = f"{name}: {what} of the least LIF at T = {LIF_STEPS} over its own"
+                found.append((text, least, BELOW_LIF, True))
+    return found
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Time and memory of training with SpikePack.")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of each accuracy; 0: none")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--without-lif", action="store_true", help="leave multi-step neurons out")
-    parser.add_argument("--out", type=Path, default=Path("build/bench/neuron.json"))
-    parser.add_argument("--peak", nargs=2, metavar=("CASE", "T"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    device = arguments.device
-    if arguments.peak:
-        print(peak_memory(Case(arguments.peak[0], int(arguments.peak[1]), device)))
-        return 0
+    device, steps = arguments.device, arguments.steps
     if device == "cuda" and not torch.cuda.is_available():
         print("no CUDA device here", file=sys.stderr)
         return 1
-    names = [*FLAT]
-    for name, package in () if arguments.without_lif else STEPPED.items():
-        if package and importlib.util.find_spec(package) is None:
-            print(f"{name}: not installed, pip install {package}")
-        else:
-            names.append(name)
-    plan = [("ReLU", 1), *((name, steps) for steps in arguments.steps for name in names)]
+    names = [*FLAT, *([] if arguments.without_lif else installed(device))]
     print(
         f"{len(PLAN)} x (convolution, batch norm, neuron), batch {BATCH}, {SIZE}x{SIZE}, float32,"
-        f" forward + backward on {device}, one thread, median of {arguments.rounds}"
+        f" forward + backward on {device}, one thread, median of {arguments.rounds} (LIF at T > 1:"
+        " fewer)"
     )
-    cases = [Case(name, steps, device) for name, steps in plan]
-    for case in cases:
-        case.run()  # warm
-    for k in range(arguments.rounds):
-        for case in cases:
-            # runs over T steps take T times as long, and need fewer rounds
-            if case.name in FLAT or case.name == "ReLU" or k < 3:
-                case.measure()
-    rows: list[dict[str, Any]] = []
-    for case in cases:
-        row: dict[str, Any] = {"neuron": case.name, "steps": case.steps}
-        row["seconds"], row["saved"] = statistics.median(case.times), case.saved_bytes()
-        row["peak"] = in_a_process(case.name, case.steps, device)
-        rows.append(row)
-    base = rows[0]
-    print(f"ReLU: {base['seconds']:.3f} s, {_mib(base['saved'])} saved, peak {_mib(base['peak'])}")
-    print("as multiples of ReLU's (time / peak memory / saved for the backward):")
-    print(f"{'':26}" + "".join(f"{f'T = {steps}':>20}" for steps in arguments.steps))
+    plan = [("ReLU", 1), *((name, t) for t in steps for name in names)]
+    costs = measure(plan, device, arguments.rounds)
+    seconds, peak = costs["ReLU", 1]
+    print(f"ReLU: {seconds:.3f} s, peak {'unknown' if peak is None else f'{peak / 2**20:.0f} MiB'}")
+    print("as multiples of ReLU's (time / peak memory):")
+    print(f"{'':26}" + "".join(f"{f'T = {t}':>15}" for t in steps))
     for name in names:
-        line = f"{name:26}"
-        for row in (r for r in rows if r["neuron"] == name):
-            ratios = [row[k] / base[k] if row[k] and base[k] else float("nan") for k in
-                      ("seconds", "peak", "saved")]  # fmt: skip
-            line += f"{' / '.join(f'{r:.2f}' for r in ratios):>20}"
-        print(line)
-    work = {steps: additions(steps, device) for steps in arguments.steps}
+        cells = []
+        for own, most in (costs[name, t] for t in steps):
+            memory = "?" if most is None or not peak else f"{most / peak:.2f}"
+            cells.append(f"{own / seconds:.2f} / {memory}")
+        print(f"{name:26}" + "".join(f"{cell:>15}" for cell in cells))
+    errors = {t: gradient_error(t, device) for t in steps}
+    for k, what in ((0, "learned: gradient's error"), (1, "  its cosine to the exact")):
+        print(f"{what:26}" + "".join(f"{errors[t][k]:>15.5f}" for t in steps))
+    work = {t: additions(t, device) for t in steps}
     for k, what in ((0, "serial: additions"), (1, "parallel: multiply-adds")):
-        cells = "".join(f"{work[steps][k] / 1e6:>18.1f} M" for steps in arguments.steps)
-        print(f"{what + ', image':26}{cells}")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    result = {"device": device, "cases": rows, "work": {str(k): v for k, v in work.items()}}
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
-
-
-def _mib(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 2**20:.0f} MiB"
+        print(f"{what + ', image':26}" + "".join(f"{work[t][k] / 1e6:>13.1f} M" for t in steps))
+    shares: dict[tuple[str, int], float] = {}
+    if not DATA.exists():
+        print(f"accuracies: left out, no {DATA}: make data")
+    elif arguments.seeds:
+        shares = table(names, steps, arguments.seeds)
+    rows = [
+        {
+            "neuron": name,
+            "steps": t,
+            "seconds": own,
+            "peak": most,
+            "accuracy": shares.get((name, t)),
+        }
+        for (name, t), (own, most) in costs.items()
+    ]
+    missed = 0
+    print("bars:")
+    for what, figure, bar, more in bars(costs, steps):
+        met = figure >= bar if more else figure <= bar
+        missed += not met
+        print(f"  {what}: {figure:.2f}, at {'least' if more else 'most'} {bar:g}:"
+              f" {'met' if met else 'MISSED'}")  # fmt: skip
+    out = Path(f"build/bench/neuron/{device}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"device": device, "cases": rows, "work": work}, indent=1) + "\n")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

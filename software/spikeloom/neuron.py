@@ -32,8 +32,8 @@ class SpikePack(nn.Module):
     A lowered network carries that half in its integer bias.
     trainable: make the threshold a parameter.
     lean: let a trained threshold remember 4 bits an element for its gradient, which is then that of
-    potentials rounded to a 14th of a threshold; else it remembers all potentials. A threshold that
-    is not trained remembers one bit an element, either way.
+    potentials dithered to a 13th of a threshold: without bias; False keeps all potentials, for the
+    exact gradient. A threshold that is not trained remembers one bit an element, either way.
 
     Raises ValueError on a parameter out of its range. The serial form, T compare-and-subtract
     steps, is the definition; the parallel form divides and corrects near-ties, to the same bits.
@@ -53,7 +53,7 @@ class SpikePack(nn.Module):
         channel_dim: int = 1,
         trainable: bool = False,
         allow_gaps: bool = False,
-        lean: bool = False,
+        lean: bool = True,
     ) -> None:
         super().__init__()
         if not (isinstance(steps, int) and 1 <= steps <= 16):

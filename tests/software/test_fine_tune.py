@@ -49,7 +49,7 @@ def test_accuracy_of_one_step_comes_back(model, weight_bits):
     network = sl.lower(tuned, weight_bits or 8)
     plain = accuracy(sl.lower(snn, weight_bits or 8).run(TEST).argmax(1), TEST_LABELS)
     integers = network.run(TEST).argmax(1)
-    assert accuracy(integers, TEST_LABELS) > plain + 0.02
+    assert accuracy(integers, TEST_LABELS) > plain + 0.01
     assert accuracy(integers, TEST_LABELS) > accuracy(predict(model, TEST), TEST_LABELS) - 0.1
     if weight_bits:
         assert integers.tolist() == predict(tuned, TEST).tolist()
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_network(model):
 
 def test_from_scratch_to_integers():
     """Trained with SpikePack, taken as it is, and lowered."""
-    neurons = lambda: SpikePack(4, 0.25, rounding=True, trainable=True, lean=True)  # noqa: E731
+    neurons = lambda: SpikePack(4, 0.25, rounding=True, trainable=True)  # noqa: E731
     model = train(lambda: build(neurons), IMAGES, LABELS, RECIPE)
     snn = spiking(model, (1, 4, 4))
     x = torch.from_numpy(TEST).float() / 255

@@ -97,7 +97,7 @@ def test_gradient_with_rounding_covers_the_same_range():
 
 
 def test_gradient_of_a_trained_threshold():
-    neuron = SpikePack(2, 0.5, trainable=True)
+    neuron = SpikePack(2, 0.5, trainable=True, lean=False)
     v = torch.tensor([-1.0, 0.75, 9.0])
     neuron(v).sum().backward()
     # below: 0; inside: word - v / theta = 1 - 1.5; above: 2^T - 1
@@ -234,10 +234,10 @@ def test_every_engine_has_the_bits_of_the_serial_form(engine, dtype, layout):
     for steps in (1, 4, 8, 16):
         for theta in (torch.tensor(0.3137), torch.tensor([0.3, 0.11, 0.47, 0.25, 1 / 3])):
             v = LAYOUTS[layout](potentials((3, 5, 7, 9), theta, steps).to(dtype))
-            neuron = SpikePack(steps, theta, trainable=True)
+            neuron = SpikePack(steps, theta, trainable=True, lean=False)
             wanted = defined(neuron, v)
             for trainable in (True, False):
-                one = SpikePack(steps, theta, trainable=trainable)
+                one = SpikePack(steps, theta, trainable=trainable, lean=False)
                 x = v.detach().clone(memory_format=torch.preserve_format).requires_grad_()
                 with encoders.engine(engine):
                     y = one(x)
@@ -254,7 +254,7 @@ def test_every_engine_has_the_bits_of_the_serial_form(engine, dtype, layout):
 
 @pytest.mark.parametrize("rounding", [False, True])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_lean_gradients_are_those_of_potentials_rounded_to_a_fourteenth(engine, rounding):
+def test_lean_gradients_are_those_of_potentials_half_a_bin_off_at_most(engine, rounding):
     if engine == "numba":
         pytest.importorskip("numba")
     theta = torch.tensor([0.3, 0.11, 0.47])
@@ -272,10 +272,32 @@ def test_lean_gradients_are_those_of_potentials_rounded_to_a_fourteenth(engine, 
     (y, dv, dtheta), (lean_y, lean_dv, lean_dtheta) = grads
     assert torch.equal(y, lean_y)
     assert torch.equal(dv, lean_dv)
-    # half a bin at most, an element
-    most = pattern(y).abs().sum((0, 2, 3)) / 28
+    most = pattern(y).abs().sum((0, 2, 3)) / 26
     assert bool(((dtheta - lean_dtheta).abs() <= most * 1.001).all())
     assert not torch.equal(dtheta, lean_dtheta)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_lean_gradients_have_no_bias(engine, dtype, layout):
+    """Where all potentials of a channel lie alike, errors of rounding alone would add up."""
+    if engine == "numba":
+        pytest.importorskip("numba")
+    theta = torch.full((3,), 0.5)
+    for fortieths in range(1, 140, 11):
+        v = torch.full((8, 3, 30, 40), fortieths / 40, dtype=dtype)
+        v[:, 1] += 0.01
+        v = LAYOUTS[layout](v)
+        neuron = SpikePack(3, theta, trainable=True)
+        with encoders.engine(engine):
+            neuron(v).sum().backward()
+        u = v[0, :, 0, 0].double() / 0.5
+        wanted = u.floor() - u
+        assert neuron.threshold.grad is not None
+        error = neuron.threshold.grad.double() / v[:, 0].numel() - wanted
+        # rounding to the middle of a bin is up to half a bin off: 0.038
+        assert float(error.abs().max()) < 0.0005
 
 
 def test_nan_stays_nan_and_has_no_gradient():
@@ -293,8 +315,8 @@ def test_nan_stays_nan_and_has_no_gradient():
     ("arguments", "bits"),
     [
         ({}, 1),
-        ({"trainable": True, "lean": True}, 4),
-        ({"trainable": True}, 32),
+        ({"trainable": True}, 4),
+        ({"trainable": True, "lean": False}, 32),
     ],
 )
 def test_memory_kept_for_the_backward(arguments, bits):
@@ -362,7 +384,7 @@ checked = 0
 for dtype in (torch.float32, torch.float64, torch.float16):
     for steps in (1, 4, 8, 16):
         for theta in (torch.tensor(0.3137), torch.rand(5) + 0.1):
-            for options in ({}, {"trainable": True}, {"trainable": True, "lean": True}):
+            for options in ({}, {"trainable": True}, {"trainable": True, "lean": False}):
                 v = torch.randn(3, 5, 7, 9, dtype=torch.float64) * 0.2 * 2**steps
                 level = theta.double().view(1, -1, 1, 1) if theta.ndim else theta.double()
                 v = torch.where(torch.rand(v.shape) < 0.5, torch.round(v / level) * level, v)

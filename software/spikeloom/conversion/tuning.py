@@ -61,7 +61,7 @@ class _Neurons(nn.Module):
         return self.log_threshold.exp().expand(self.channels)
 
     def fire(self, v: Tensor, theta: Tensor) -> Stream:
-        y = spike(v, theta, self.steps, rounding=True, lean=True)
+        y = spike(v, theta, self.steps, rounding=True)
         return y, theta.detach()
 
 

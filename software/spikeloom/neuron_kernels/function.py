@@ -26,13 +26,14 @@ def spike(
     *,
     rounding: bool = False,
     channel_dim: int = 1,
-    lean: bool = False,
+    lean: bool = True,
 ) -> Tensor:
     """Return threshold * packed word, shape and dtype of v, tau = 2.
 
     v: floats of any shape. theta: () or (channels,), above 0. lean: for a threshold with a gradient
-    save 4 bits an element instead of v; its gradient is then that of potentials rounded to a 14th
-    of a threshold. That of v is the same. Else a bit an element is all that is saved.
+    save 4 bits an element instead of v; its gradient is then that of potentials dithered to a 13th
+    of a threshold, without bias. That of v is the same. For a threshold without a gradient a bit an
+    element is all that is saved.
 
     Not supported: second derivatives (torch says so), ``torch.func``, forward-mode gradients.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from spikeloom.neuron_kernels.rule import BINS
+from spikeloom.neuron_kernels.rule import BINS, GOLDEN
 
 _BLOCK = 1024  # elements; a multiple of 8
 _SPLIT = np.int64(-(1 << 27))  # keeps the upper 26 bits of a float64's significand
@@ -19,6 +19,7 @@ _SPLIT = np.int64(-(1 << 27))  # keeps the upper 26 bits of a float64's signific
 _GATHER = np.uint64(0x0102040810204080)
 #: Times a byte, each of 8 bytes has it; the second keeps bit k in byte k.
 _SPREAD, _SELECT = np.uint64(0x0101010101010101), np.uint64(0x8040201008040201)
+_GOLDEN = np.uint64(GOLDEN)
 #: What ``fire32`` and ``fire64`` are to save.
 NOTHING, BITS, CODES = 0, 1, 2
 
@@ -85,12 +86,22 @@ def _flags(v, levels, top, flags):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _codes(v, levels, y, top, half, flags):
+def _dither(first, offsets):
+    """Write the offset of each element of the block that starts at ``first``; see ``rule``."""
+    kind = offsets.dtype.type
+    for i in range(len(offsets)):
+        turn = (np.uint64(first) + np.uint64(i)) * _GOLDEN
+        byte = np.int32((turn >> np.uint64(24)) & np.uint64(255))
+        offsets[i] = (kind(byte) + kind(0.5)) / kind(256)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _codes(v, levels, y, top, half, offsets, flags):
     """Codes of ``rule.BINS``."""
     kind = v.dtype.type
-    bins, zero, most = kind(BINS), kind(0), kind(BINS - 1)
+    bins, zero, most = kind(BINS), kind(0), kind(BINS)
     for i in range(len(v)):
-        at = ((v[i] - y[i]) / levels[i] + half) * bins
+        at = ((v[i] - y[i]) / levels[i] + half) * bins + offsets[i]
         at = at if at > zero else zero
         code = np.uint8(most if at > most else at) + np.uint8(1)
         code = np.uint8(15) if v[i] > levels[i] * top else code
@@ -109,7 +120,9 @@ def _save(v, levels, y, top, half, flags, saved, first, kind):
         for j in range(len(out)):
             out[j] = np.uint8((eight[j] * _GATHER) >> np.uint64(56))
     else:
-        _codes(v, levels, y, top, half, flags[:n])
+        offsets = np.empty(n, v.dtype)
+        _dither(first, offsets)
+        _codes(v, levels, y, top, half, offsets, flags[:n])
         flags[n:] = 0
         two = flags.view(np.uint16)
         out = saved[first // 2 : (first + n + 1) // 2]
@@ -172,6 +185,7 @@ def back_codes(grad, saved, inner, begin, end, out, sums, top, half):
     kind = grad.dtype.type
     zero, step, center = kind(0), kind(1) / kind(BINS), half + kind(0.5) / kind(BINS)
     flags, slopes = np.empty(_BLOCK, np.uint8), np.empty(_BLOCK, grad.dtype)
+    offsets = np.empty(_BLOCK, grad.dtype)
     two = flags.view(np.uint16)
     for first in range(begin, end, _BLOCK):
         last = min(first + _BLOCK, end)
@@ -181,10 +195,11 @@ def back_codes(grad, saved, inner, begin, end, out, sums, top, half):
             pair = np.uint16(codes[j])
             two[j] = (pair & np.uint16(15)) | ((pair & np.uint16(240)) << np.uint16(4))
         g, o = grad[first:last], out[first:last]
+        _dither(first, offsets)
         for i in range(n):
             code = flags[i]
             o[i] = g[i] if (code != 0) & (code != 15) else zero
-            slope = center - kind(code) * step
+            slope = center - (kind(code) - offsets[i]) * step
             slope = top if code == 15 else slope
             slopes[i] = g[i] * (zero if code == 0 else slope)
         _add_up(slopes[:n], inner, first, sums)

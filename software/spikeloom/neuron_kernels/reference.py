@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spikeloom.neuron_kernels.rule import BINS, Rule
+from spikeloom.neuron_kernels.rule import BINS, GOLDEN, Rule
 
 __all__ = ["back", "fire", "parallel_words"]
 
@@ -46,8 +46,8 @@ def fire(v: Tensor, theta: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
     if rule.save == "bits":
         return y, (v >= 0) & (v <= level * rule.top)
     if rule.save == "codes":
-        at = (((v - y) / level + rule.half) * BINS).clamp(0, BINS - 1).nan_to_num()
-        code = at.to(torch.uint8) + 1
+        at = ((v - y) / level + rule.half) * BINS + _dither(v)
+        code = at.clamp(0, BINS).nan_to_num().to(torch.uint8) + 1
         code = torch.where(v > level * rule.top, 15, code)
         return y, torch.where(v >= 0, code, 0)
     return y, None
@@ -68,11 +68,13 @@ def back(
     else:
         assert saved is not None
         inside = (saved > 0) & (saved < 15)
-        slope = lean_slope(saved, rule).to(grad.dtype)
+        # the middle of a bin, or a word: 0 or 2^T - 1
+        slope = rule.half - (saved - 0.5 - _dither(grad)) / BINS
+        slope = torch.where(inside, slope, torch.where(saved == 0, 0.0, float(rule.top)))
     return torch.where(inside, grad, 0), (grad * slope).double().sum((0, 2)).to(grad.dtype)
 
 
-def lean_slope(codes: Tensor, rule: Rule) -> Tensor:
-    """What codes stand for: (y - v) / theta in the middle of a bin, or a word, 0 or 2^T - 1."""
-    middle = rule.half - (codes - 0.5) / BINS
-    return torch.where(codes == 0, 0.0, torch.where(codes == 15, float(rule.top), middle))
+def _dither(x: Tensor) -> Tensor:
+    """Offsets of :mod:`spikeloom.neuron_kernels.rule`, shape and dtype of x."""
+    at = torch.arange(x.numel(), device=x.device).view(x.shape)
+    return (((at * GOLDEN >> 24) & 255).to(x.dtype) + 0.5) / 256

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from spikeloom.neuron_kernels.rule import BINS, Rule
+from spikeloom.neuron_kernels.rule import BINS, GOLDEN, Rule
 
 __all__ = ["back", "fire"]
 
@@ -22,11 +22,17 @@ _SHARE = {0: 1, 1: 8, 2: 2, 3: 1}
 
 
 @triton.jit
+def _dither(at, GOLDEN: tl.constexpr):
+    """Offsets of :mod:`spikeloom.neuron_kernels.rule`."""
+    return (((at * GOLDEN >> 24) & 255).to(tl.float32) + 0.5) / 256
+
+
+@triton.jit
 def _fire(
     v, theta, y, saved, count, inner, channels,
     CAP: tl.constexpr, TOP: tl.constexpr, HALF: tl.constexpr,
     KIND: tl.constexpr, SHARE: tl.constexpr, WIDE: tl.constexpr, BINS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    GOLDEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * (BLOCK // SHARE) + tl.arange(0, BLOCK // SHARE)
     place = tl.arange(0, SHARE)
@@ -55,9 +61,9 @@ def _fire(
         packed = tl.sum(inside.to(tl.int32) << place[None, :], axis=1)
         tl.store(saved + row, packed.to(tl.uint8), mask=row * SHARE < count)
     if KIND == 2:
-        part = ((x - value) / level + HALF) * BINS
+        part = ((x - value) / level + HALF) * BINS + _dither(at, GOLDEN)
         part = tl.where(part > 0, part, 0.0)
-        code = tl.where(part > BINS - 1, BINS - 1, part).to(tl.int32) + 1
+        code = tl.where(part > BINS, BINS, part).to(tl.int32) + 1
         code = tl.where(x > level * TOP, 15, code)
         code = tl.where((x >= 0) & live, code, 0)
         packed = tl.sum(code << (4 * place[None, :]), axis=1)
@@ -73,7 +79,8 @@ def fire(v: Tensor, theta: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
     _fire[(triton.cdiv(count, BLOCK),)](
         v, theta, y, saved, count, v.shape[2], v.shape[1],
         CAP=float(rule.top + 1), TOP=float(rule.top), HALF=rule.half,
-        KIND=kind, SHARE=_SHARE[kind], WIDE=v.dtype == torch.float64, BINS=BINS, BLOCK=BLOCK,
+        KIND=kind, SHARE=_SHARE[kind], WIDE=v.dtype == torch.float64, BINS=BINS, GOLDEN=GOLDEN,
+        BLOCK=BLOCK,
         # a fused multiply-add rounds once where the reference rounds twice
         enable_fp_fusion=False,  # pyright: ignore[reportCallIssue]
     )  # fmt: skip
@@ -84,7 +91,8 @@ def fire(v: Tensor, theta: Tensor, rule: Rule) -> tuple[Tensor, Tensor | None]:
 def _back(
     grad, saved, v, y, theta, out, slopes, count, inner, channels,
     TOP: tl.constexpr, HALF: tl.constexpr,
-    KIND: tl.constexpr, SHARE: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr,
+    KIND: tl.constexpr, SHARE: tl.constexpr, BINS: tl.constexpr, GOLDEN: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * (BLOCK // SHARE) + tl.arange(0, BLOCK // SHARE)
     place = tl.arange(0, SHARE)
@@ -98,7 +106,7 @@ def _back(
         packed = tl.load(saved + row, mask=row * SHARE < count, other=0).to(tl.int32)
         code = (packed[:, None] >> (4 * place[None, :])) & 15
         inside = (code != 0) & (code != 15)
-        slope = HALF - (code.to(g.dtype) - 0.5) / BINS
+        slope = HALF - (code.to(g.dtype) - 0.5 - _dither(at, GOLDEN)) / BINS
         slope = tl.where(code == 15, TOP, tl.where(code == 0, 0.0, slope))
         tl.store(slopes + at, g * slope, mask=live)
     if KIND == 3:
@@ -120,7 +128,8 @@ def back(
     _back[(triton.cdiv(count, BLOCK),)](
         grad, grad if saved is None else saved, v, y, theta, out, slopes,
         count, grad.shape[2], grad.shape[1],
-        TOP=float(rule.top), HALF=rule.half, KIND=kind, SHARE=_SHARE[kind], BINS=BINS, BLOCK=BLOCK,
+        TOP=float(rule.top), HALF=rule.half, KIND=kind, SHARE=_SHARE[kind], BINS=BINS,
+        GOLDEN=GOLDEN, BLOCK=BLOCK,
         enable_fp_fusion=False,  # pyright: ignore[reportCallIssue]
     )  # fmt: skip
     # summed by torch: in one order every time, where atomic additions would not be
