@@ -22,14 +22,20 @@ _HOME = {
     "encoders": "spikeloom.encoders",
     "fine_tune": "spikeloom.conversion",
     "LIF": "spikeloom.lif",
+    "Classification": "spikeloom.conversion",
+    "Detection": "spikeloom.conversion",
+    "RateCoding": "spikeloom.conversion",
     "SpikeloomError": "spikeloom.errors",
 }
 
 __all__ = [
     "LIF",
+    "Classification",
+    "Detection",
     "Device",
     "Fixed",
     "Network",
+    "RateCoding",
     "SpikePack",
     "SpikeloomError",
     "convert",
@@ -40,6 +46,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from spikeloom import encoders as encoders
+    from spikeloom.conversion import Classification as Classification
+    from spikeloom.conversion import Detection as Detection
+    from spikeloom.conversion import RateCoding as RateCoding
     from spikeloom.conversion import convert as convert
     from spikeloom.conversion import fine_tune as fine_tune
     from spikeloom.conversion import lower as lower

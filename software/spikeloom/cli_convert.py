@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["convert"]
 
 _PICTURES = (".png", ".svg", ".pdf")
+_HELD = 500  # training samples that the loss of rounding is predicted on
 _BATCH = 250  # samples that pass through a network together: bounds the memory
 _FEW = 250  # samples that each T is calibrated on; it is tried on four times as many
 
@@ -43,6 +44,9 @@ def convert(
             help="fit the weights to the calibration samples; without either, for 4 bits and fewer"
         ),
     ] = None,
+    allow_few_bits: Annotated[
+        bool, typer.Option("--allow-few-bits", help="2 or 3 bits without training: loses a lot")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="test samples, 0: all")] = 0,
     report: Annotated[
         Path | None, typer.Option("--report", "-r", help="draw the report: .png, .svg or .pdf")
@@ -68,7 +72,13 @@ def convert(
     import numpy as np
     import torch
 
-    from spikeloom.conversion import SpikingNetwork, diagnose, lower, steps_needed
+    from spikeloom.conversion import (
+        SpikingNetwork,
+        diagnose,
+        lower,
+        lowering_loss,
+        steps_needed,
+    )
     from spikeloom.conversion import convert as to_spikes
     from spikeloom.data import spread
     from spikeloom.sources import load_model, load_samples
@@ -77,10 +87,12 @@ def convert(
 
     console = Console()
     network = load_model(model)
-    calibration, _ = load_samples(data, train=True)
+    training, _ = load_samples(data, train=True)
     samples, labels = load_samples(data)
-    apart = not np.array_equal(calibration, samples)
-    calibration = spread(calibration, images)
+    apart = not np.array_equal(training, samples)
+    chosen = spread(np.arange(len(training)), images)
+    calibration, rest = training[chosen], np.delete(training, chosen, axis=0)
+    held = spread(rest if len(rest) else calibration, _HELD)
     if limit:
         samples, labels = samples[:limit], None if labels is None else labels[:limit]
     title = f"{model}, {len(samples)} samples{'' if apart else ' (calibrated on some of them)'}"
@@ -93,7 +105,15 @@ def convert(
         for count in wanted:
             snn = to_spikes(network, calibration, steps=count, integers=True)
             assert isinstance(snn, SpikingNetwork)
-            net = lower(snn, weight_bits=weight_bits, reconstruct=calibration if fit else None)
+            net = lower(
+                snn,
+                weight_bits=weight_bits,
+                reconstruct=calibration if fit else None,
+                allow_few_bits=allow_few_bits,
+            )
+            which = "held-out training" if len(rest) else "calibration"
+            loss = lowering_loss(snn, net, held)
+            console.print(f"T = {count}, {len(held)} {which} samples: {loss}", soft_wrap=True)
             ann = _decisions(network, snn, samples) if ann is None else ann
             spiking = _decisions(snn, snn, samples)
             whole = np.concatenate([net.run(part).argmax(1) for part in _parts(samples)])

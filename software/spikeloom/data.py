@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,6 +292,6 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape).copy()
 
 
-def spread(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+def spread(images: NDArray[Any], count: int) -> NDArray[Any]:
     """Some images from all over a set, ``count`` at most: some sets are sorted."""
     return images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]

@@ -66,9 +66,20 @@ def test_every_kind_of_model(model, place, capsys):
     assert "what words lose, of 60 samples, T = 8" in text
     assert "T needed, weights in float, 60 samples" in text
     assert "wrote o.spikeloom (T = 8)" in text
+    for steps in (2, 8):  # all 60 samples were calibrated on
+        assert f"T = {steps}, 60 calibration samples: rounding to integers moves" in text
     network = Network.load("o.spikeloom")
     assert network.input_shape == (1, 8, 8)
     assert network.layers[0].weight_bits == 6
+
+
+def test_few_bits_ask_for_training(place, capsys):
+    assert run("m.onnx", "-d", "d.npz", "--weight-bits", "3") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "not trained with 3-bit weights" in error
+    assert error.count("\n") == 1
+    assert run("m.onnx", "-d", "d.npz", "--weight-bits", "3", "--allow-few-bits") == 0
 
 
 def test_without_labels_only_decisions_are_compared(place, capsys):
@@ -77,6 +88,7 @@ def test_without_labels_only_decisions_are_compared(place, capsys):
     row = next(line for line in text.splitlines() if line.startswith("│ 4"))
     assert [cell.strip() for cell in row.strip("│").split("│")][1:4] == ["-"] * 3
     assert "20 samples (calibrated on some of them)" in text
+    assert "T = 4, 30 held-out training samples: rounding to integers moves the logits by" in text
 
 
 def test_the_report_is_drawn(place, capsys):

@@ -6,6 +6,7 @@ import spikeloom as sl
 import torch
 from spikeloom.conversion import Normalise
 from spikeloom.conversion.fold import fold
+from spikeloom.conversion.thresholds import Choice, Codes
 from spikeloom.conversion.thresholds import thresholds as _thresholds
 from spikeloom.conversion.trace import trace
 from spikeloom.errors import InputError, UnsupportedModelError
@@ -125,7 +126,7 @@ def test_threshold_is_the_best_of_those_tried(granularity):
         words = torch.floor(v / theta + 0.5).clamp(0, 7)
         return (words * theta - target).square().sum(0)
 
-    best = _thresholds(v, target, 3, granularity, "mse")
+    best = _thresholds(v, target, Codes(0, 7), Choice(granularity, "mse"))
     for clip in (0.3, 0.5, 0.8, 1.0, 1.2):
         peak = target.amax(0) if granularity == "channel" else target.max().expand(4)
         other = error(clip * peak / 7)
@@ -134,7 +135,8 @@ def test_threshold_is_the_best_of_those_tried(granularity):
         else:
             assert float(error(best).sum()) <= float(other.sum()) * (1 + 1e-9)
     assert (granularity == "tensor") == bool((best == best[0]).all())
-    assert torch.equal(_thresholds(v, target, 3, "channel", "max"), target.amax(0) / 7)
+    most = _thresholds(v, target, Codes(0, 7), Choice("channel", "max"))
+    assert torch.equal(most, target.amax(0) / 7)
 
 
 def test_bias_correction_keeps_the_mean():
@@ -281,15 +283,53 @@ def test_linear_on_unflattened_images_is_refused():
     [
         (torch.rand(10, 12) * 2, r"allowed are 0\.\.1"),
         (torch.rand(10, 12) - 0.5, r"allowed are 0\.\.1"),
-        (torch.full((10, 12), torch.nan), r"allowed are 0\.\.1"),
+        (torch.full((10, 12), torch.nan), "^calibration holds NaN or infinite values$"),
         (torch.zeros(10, 12, dtype=torch.int64), "images are torch.int64"),
         (torch.rand(12), r"calibration must be \(n, \*sample shape\)"),
+        (torch.rand(10, 12, device="meta"), "calibration is on meta, the model on cpu: move one"),
+        (torch.ones(10, 12, dtype=torch.complex64), "calibration is torch.complex64: use floats"),
+        (None, "calibration is NoneType: give some hundred samples"),
+        ([], "calibration is list: give some hundred samples"),
         (torch.rand(0, 12), "n > 0"),
     ],
 )
 def test_wrong_calibration_is_refused(calibration, match):
-    with pytest.raises(InputError, match=match):
-        sl.convert(nn.Linear(12, 2), calibration)
+    with pytest.raises(InputError, match=match) as refused:
+        sl.convert(nn.Linear(12, 2), calibration, integers=True)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("recipe", [sl.Classification(), sl.RateCoding()])
+def test_a_network_that_never_fires_is_refused(recipe):
+    model = nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    with torch.no_grad():
+        model[0].bias.fill_(-100)
+        model[2].bias.fill_(-1)
+    text = (
+        "Sequential: activations of 0, 2 are never positive on the calibration data, and the output"
+        " never changes: train it, or calibrate on data like that it was trained on"
+    )
+    with pytest.raises(UnsupportedModelError, match=f"^{text}$"):
+        sl.convert(model, torch.rand(10, 12), recipe=recipe)
+
+
+def test_a_branch_that_never_fires_is_no_reason_to_refuse():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1)
+            self.out = nn.Linear(8, 2)
+            with torch.no_grad():
+                self.b.bias.fill_(-100)
+                self.a.weight.abs_()
+                self.a.bias.zero_()
+
+        def forward(self, x):
+            x = torch.relu(self.a(x))
+            return self.out((torch.relu(self.b(x)) + x).flatten(1))
+
+    snn = sl.convert(Branch(), torch.rand(50, 1, 2, 2), integers=True)
+    assert next(e for e in snn.report() if e.name == "b").pruned == (0, 1)
 
 
 @pytest.mark.parametrize(

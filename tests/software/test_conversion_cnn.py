@@ -247,7 +247,7 @@ def test_dequantised_twin_decides_like_the_integers(name):
     snn = sl.convert(settled(MODELS[name]()), images(), steps=3)
     test = images(200, seed=1)
     for weight_bits in (3, 8):
-        net = sl.lower(snn, weight_bits)
+        net = sl.lower(snn, weight_bits, allow_few_bits=True)
         logits = net.run(test)
         twin = net.dequantised()(test)
         scale = net.layers[-1].logit_scale  # type: ignore[union-attr]
@@ -546,7 +546,7 @@ def test_bias_makes_up_for_rounded_weights_at_the_border_too():
     model = settled(nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Flatten(),
                                   nn.Linear(256, 3)))  # fmt: skip
     data = images()
-    net = sl.lower(sl.convert(model, data, steps=8), 3)
+    net = sl.lower(sl.convert(model, data, steps=8), 3, allow_few_bits=True)
     trace = net.trace(data)[0]
     op = net.ops[0]
     assert trace.potentials is not None
@@ -561,7 +561,7 @@ def test_bias_makes_up_for_rounded_weights_of_a_projection():
     snn = sl.convert(settled(MODELS["projection of the input"]()), images(), steps=8)
     off = []
     for weight_bits in (3, 8):
-        net = sl.lower(snn, weight_bits)
+        net = sl.lower(snn, weight_bits, allow_few_bits=True)
         op = next(op for op in net.ops if op.name == "1.f.3")
         potentials = {t.name: t.potentials for t in net.trace(images())}[op.name]
         S = (op.output_scale / op.threshold)[:, None, None]

@@ -226,7 +226,7 @@ def test_integers_are_those_of_the_twin_and_near_the_model(name):
         exact = model(as_images(torch.from_numpy(test))).flatten(1)
     for steps, weight_bits in ((8, 8), (3, 3)):
         snn = sl.convert(model, data, steps=steps, integers=True)
-        net = sl.lower(snn, weight_bits)
+        net = sl.lower(snn, weight_bits, allow_few_bits=True)
         net.check_accumulators()
         logits, scale = net.run(test), net.layers[-1].logit_scale  # type: ignore[union-attr]
         twin = net.dequantised()(test)
@@ -249,7 +249,7 @@ def test_twin_and_integers_at_any_width(data):
     snn = sl.convert(
         model, images(40, shape), steps, input_bits=input_bits, integers=True, **options
     )
-    net = sl.lower(snn, bits)
+    net = sl.lower(snn, bits, allow_few_bits=True)
     test = images(20, shape, seed=2)
     logits, scale = net.run(test), net.layers[-1].logit_scale  # type: ignore[union-attr]
     assert torch.round(net.dequantised()(test) / scale).long().tolist() == logits.tolist()
@@ -375,7 +375,8 @@ def test_few_bits_fit_sums_of_three_to_samples():
     snn = sl.convert(model, data, integers=True)
     with torch.no_grad():
         exact = snn(torch.from_numpy(test))
-    plain, fitted = sl.lower(snn, 3), sl.lower(snn, 3, reconstruct=data)
+    plain = sl.lower(snn, 3, allow_few_bits=True)
+    fitted = sl.lower(snn, 3, reconstruct=data, allow_few_bits=True)
     off = [near(n.run(test) * n.layers[-1].logit_scale, exact) for n in (plain, fitted)]  # type: ignore[union-attr]
     assert off[1] < off[0]
     twin = fitted.dequantised()(test)

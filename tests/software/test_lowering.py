@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import spikeloom as sl
 import torch
-from spikeloom.conversion import Normalise, lowering_report
+from spikeloom.conversion import Normalise, lowering_loss, lowering_report
 from spikeloom.conversion.rounding import best_scale as _best_scale
+from spikeloom.conversion.tuning import Tuned
 from spikeloom.errors import InputError, UnsupportedModelError
 from torch import nn
 
@@ -52,7 +53,8 @@ def test_flat_samples_need_no_flatten():
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 @pytest.mark.parametrize("weight_bits", [2, 4, 8])
 def test_dequantised_twin_equals_the_integers(steps, weight_bits):
-    net = sl.lower(sl.convert(trained_like(steps), images(), steps=steps), weight_bits)
+    snn = sl.convert(trained_like(steps), images(), steps=steps)
+    net = sl.lower(snn, weight_bits, allow_few_bits=True)
     test = images(2000, seed=1)
     logits = net.run(test)
     twin = net.dequantised()(torch.from_numpy(test))
@@ -196,7 +198,9 @@ def test_best_scale_beats_every_other_clip_and_counts_what_it_cut():
 
 
 def test_clipped_codes_are_reported():
-    reports = lowering_report(sl.lower(sl.convert(trained_like(), images()), 3))
+    reports = lowering_report(
+        sl.lower(sl.convert(trained_like(), images()), 3, allow_few_bits=True)
+    )
     assert [r.name for r in reports] == ["1", "3", "5"]
     assert sum(r.clipped for r in reports) > 0
     assert all(0 < r.weight_error < 0.5 for r in reports)
@@ -210,7 +214,7 @@ def test_a_network_without_a_report_has_none():
 def test_bias_makes_up_for_rounded_weights():
     """Mean potentials on the calibration data survive 3-bit weights."""
     model, data = trained_like(sizes=(20, 5)), images()
-    net = sl.lower(sl.convert(model, data), 3)
+    net = sl.lower(sl.convert(model, data), 3, allow_few_bits=True)
     with torch.no_grad():
         exact = model(torch.from_numpy(data).float() / 255).mean(0).numpy()
     scale = net.layers[-1].logit_scale  # type: ignore[union-attr]
@@ -262,6 +266,38 @@ def test_normalised_input_lowers():
 def test_wrong_weight_bits_are_refused(bits):
     with pytest.raises(ValueError, match="weight_bits"):
         sl.lower(sl.convert(nn.Linear(4, 2), torch.rand(9, 4)), bits)
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_few_bits_come_through_training_only(bits):
+    snn = sl.convert(trained_like(), images())
+    with pytest.raises(UnsupportedModelError, match=f"not trained with {bits}-bit") as refused:
+        sl.lower(snn, bits, reconstruct=images())
+    assert str(refused.value).startswith("1, 3, 5: ")
+    assert "\n" not in str(refused.value)
+    assert sl.lower(snn, bits, allow_few_bits=True).layers[0].weight_bits == bits
+    few = Tuned(snn, bits).frozen()  # on its grid, without a step of training
+    assert sl.lower(few, bits).layers[0].weight_bits == bits
+    many = Tuned(snn, 8).frozen()
+    with pytest.raises(UnsupportedModelError, match=f"not trained with {bits}-bit"):
+        sl.lower(many, bits)
+
+
+def test_the_predicted_loss_is_that_of_the_integers():
+    snn, test = sl.convert(trained_like(), images()), images(300, seed=5)
+    with torch.no_grad():
+        exact = snn(torch.from_numpy(test)).double().numpy()
+    size = np.sqrt(np.square(exact - exact.mean(1, keepdims=True)).mean())
+    for bits in (2, 4, 8):
+        net = sl.lower(snn, bits, allow_few_bits=True)
+        loss = lowering_loss(snn, net, test)
+        logits = net.run(test) * net.layers[-1].logit_scale
+        assert loss.decisions == (logits.argmax(1) != exact.argmax(1)).mean()
+        assert loss.logits == pytest.approx(np.sqrt(np.square(logits - exact).mean()) / size)
+        assert loss.samples == 300
+    assert f"changes {loss.decisions:.2%} of the decisions" in str(loss)
+    with pytest.raises(InputError, match="n > 0"):
+        lowering_loss(snn, net, test[:0])
 
 
 def test_an_unconverted_model_is_refused():

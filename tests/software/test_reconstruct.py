@@ -82,8 +82,8 @@ def test_logits_of_few_bits_come_nearer(name, weight_bits):
     snn = sl.convert(made, data, steps=4)
     with torch.no_grad():
         exact = made(torch.from_numpy(test).float() / 255).numpy()
-    plain = sl.lower(snn, weight_bits)
-    fitted = sl.lower(snn, weight_bits, reconstruct=data)
+    plain = sl.lower(snn, weight_bits, allow_few_bits=True)
+    fitted = sl.lower(snn, weight_bits, reconstruct=data, allow_few_bits=True)
     off = [np.square(logits(net, test) - exact).mean() for net in (plain, fitted)]
     assert off[1] < 0.8 * off[0]
     assert [op.kind for op in fitted.ops] == [op.kind for op in plain.ops]
@@ -104,7 +104,7 @@ def test_layers_see_the_words_of_the_network_that_is_made(name, monkeypatch):
 
     monkeypatch.setattr(Samples, "__init__", remember)
     data = images(70)
-    net = sl.lower(sl.convert(model(name), data), 3, reconstruct=data)
+    net = sl.lower(sl.convert(model(name), data), 4, reconstruct=data)
     (samples,) = seen
     for trace in net.trace(data):
         given = trace.potentials if trace.words is None else trace.words
@@ -149,7 +149,7 @@ def test_dead_channels_stay_dead_and_the_result_is_always_the_same():
         made[0].bias[2] = -100.0
     data = images()
     snn = sl.convert(made, data)
-    a, b = (sl.lower(snn, 3, reconstruct=data) for _ in range(2))
+    a, b = (sl.lower(snn, 4, reconstruct=data) for _ in range(2))
     assert not a.layers[0].weight[2].any()
     assert (a.layers[0].bias[2], a.layers[0].threshold[2]) == (-1, 1)
     assert not a.layers[2].weight[:, 2].any()
@@ -161,7 +161,7 @@ def test_dead_channels_stay_dead_and_the_result_is_always_the_same():
 
 def test_mean_logits_survive_two_bits():
     made, data = model("linear"), images()
-    net = sl.lower(sl.convert(made, data), 2, reconstruct=data)
+    net = sl.lower(sl.convert(made, data), 2, reconstruct=data, allow_few_bits=True)
     with torch.no_grad():
         exact = made(torch.from_numpy(data).float() / 255).mean(0).numpy()
     scale = net.layers[-1].logit_scale

@@ -13,6 +13,9 @@ from spikeloom.conversion.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from spikeloom.conversion.fine_tune import FINE_TUNE, fine_tune
 from spikeloom.conversion.general import GeneralReport, GeneralSpikingNetwork, convert_general
 from spikeloom.conversion.lower import LayerReport, lower, lowering_report
+from spikeloom.conversion.predicted import LoweringLoss, lowering_loss
+from spikeloom.conversion.rate import RateNetwork
+from spikeloom.conversion.recipes import Classification, Detection, RateCoding
 from spikeloom.conversion.spiking import EdgeReport, InputWords, Report, SpikingNetwork
 from spikeloom.conversion.steps_needed import StepsNeeded, steps_needed
 from spikeloom.conversion.trace import Normalise
@@ -20,6 +23,8 @@ from spikeloom.conversion.trained import spiking
 
 __all__ = [
     "FINE_TUNE",
+    "Classification",
+    "Detection",
     "Diagnosis",
     "EdgeReport",
     "GeneralReport",
@@ -27,7 +32,10 @@ __all__ = [
     "InputWords",
     "LayerDiagnosis",
     "LayerReport",
+    "LoweringLoss",
     "Normalise",
+    "RateCoding",
+    "RateNetwork",
     "Report",
     "SpikingNetwork",
     "StepsNeeded",
@@ -36,6 +44,7 @@ __all__ = [
     "diagnose",
     "fine_tune",
     "lower",
+    "lowering_loss",
     "lowering_report",
     "spiking",
     "steps_needed",

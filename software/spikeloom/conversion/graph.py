@@ -24,6 +24,7 @@ __all__ = [
     "forward",
     "pad",
     "per_channel",
+    "potentials",
 ]
 
 Shape = tuple[int, ...]
@@ -145,13 +146,21 @@ def per_channel(value: Tensor, like: Tensor) -> Tensor:
 
 def forward(node: Node, given: list[Tensor]) -> Tensor:
     """What the original model computes at a node, in the dtype of what it is given."""
+    y = potentials(node, given)
+    if isinstance(node, Added) or (isinstance(node, Synaptic) and node.fires):
+        return y.clamp(0, node.bound)
+    return y
+
+
+def potentials(node: Node, given: list[Tensor]) -> Tensor:
+    """What a node computes, before the ReLU if it has one."""
     x = given[0]
     if isinstance(node, Synaptic):
         y = node.weighted(x, node.weight.to(x.dtype))
         y = y + per_channel(node.bias.to(x.dtype), y)
         if node.skip_scale is not None:
             y = y + given[1] * per_channel(node.skip_scale.to(x.dtype), y)
-        return y.clamp(0, node.bound) if node.fires else y
+        return y
     if isinstance(node, Padded):
         return pad(x, node.value, node.padding)
     if isinstance(node, Pooled):
@@ -162,7 +171,7 @@ def forward(node: Node, given: list[Tensor]) -> Tensor:
     else:
         x, other = given
     a, b = (per_channel(s.to(x.dtype), x) for s in node.scale)
-    return (a * x + b * other + per_channel(node.bias.to(x.dtype), x)).clamp(0, node.bound)
+    return a * x + b * other + per_channel(node.bias.to(x.dtype), x)
 
 
 def pad(x: Tensor, value: Tensor, padding: Frame) -> Tensor:

@@ -8,7 +8,9 @@ rounded once.
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spikeloom.conversion.general.data import device_of
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
 from spikeloom.conversion.integers import LayerReport, prune, readout, report_of, width
 from spikeloom.conversion.layers import (
@@ -27,7 +30,9 @@ from spikeloom.conversion.layers import (
     SpikingMaxPool,
     SpikingPad,
 )
+from spikeloom.conversion.options import check_integer
 from spikeloom.conversion.progress import Progress
+from spikeloom.conversion.rate import RateNetwork
 from spikeloom.conversion.reconstruct import Samples
 from spikeloom.conversion.residual import convolution, grid_of
 from spikeloom.conversion.scales import (
@@ -44,6 +49,9 @@ from spikeloom.network import Dense, Network, Op
 from spikeloom.ops import Add, AvgPool2d, MaxPool2d, Pad2d
 
 __all__ = ["LayerReport", "lower", "lowering_report"]
+
+#: Weights of so many bits are made by training: rounding them afterwards loses too much.
+_TRAINED_ONLY = 3
 
 
 def lowering_report(network: Network) -> tuple[LayerReport, ...]:
@@ -158,8 +166,22 @@ class _Lowering(Progress):
         self.add(op, None, stream)
 
 
+def _check_trained(names: Sequence[str], weight_bits: int) -> None:
+    """Few bits only through training; names: layers that were not trained with them."""
+    if names:
+        raise UnsupportedModelError(
+            f"{', '.join(names)}: not trained with {weight_bits}-bit weights; call fine_tune(snn,"
+            f" images, labels, weight_bits={weight_bits}) first, take 4 bits or more, or"
+            " allow_few_bits=True (--allow-few-bits) to see what it loses"
+        )
+
+
 def lower(
-    snn: nn.Module, weight_bits: int = 8, *, reconstruct: Tensor | NDArray | None = None
+    snn: nn.Module,
+    weight_bits: int = 8,
+    *,
+    reconstruct: Tensor | NDArray | None = None,
+    allow_few_bits: bool = False,
 ) -> Network:
     """Turn the result of ``convert`` into an integer network.
 
@@ -169,21 +191,33 @@ def lower(
     layer are fitted to what really reaches them, and rounded so that the potentials, not the
     weights, err least (:mod:`spikeloom.conversion.reconstruct`); for few bits. Weights that
     ``fine_tune`` trained as integers stay as they are.
+    allow_few_bits: round weights to 2 or 3 bits that were not trained so; most networks lose a lot.
 
     Raises ValueError on another W, UnsupportedModelError for a module that ``convert`` did not
-    make, or one whose potentials would need more than 32 bits, InputError on wrong images.
+    make, weights that were not trained with so few bits, or potentials that would need more than 32
+    bits, InputError on wrong images.
     """
-    if not (isinstance(weight_bits, int) and 2 <= weight_bits <= 8):
-        raise ValueError(f"weight_bits must be an integer in 2..8, not {weight_bits!r}")
+    check_integer("weight_bits", weight_bits, 2, 8)
     if isinstance(snn, GeneralSpikingNetwork):
         head = f"{snn.name} is a float network, without integers for gates:"
         problems = snn.integer_problems
         raise UnsupportedModelError("\n  ".join([head, *problems]), problems)
+    if isinstance(snn, RateNetwork):
+        raise UnsupportedModelError(
+            "a RateNetwork counts spikes, gates read them as the bits of words: convert without"
+            " RateCoding() for a network that lowers"
+        )
     if not isinstance(snn, SpikingNetwork):
         raise UnsupportedModelError(
             f"lower takes the result of convert, not {type(snn).__name__}: call"
             " spikeloom.convert(model, calibration) first"
         )
+    trained_only = weight_bits <= _TRAINED_ONLY and not allow_few_bits
+    if trained_only:
+        layers = [x for x in snn.spiking_layers if isinstance(x, (SpikingLinear, SpikingConv2d))]
+        _check_trained([layer.name for layer in layers if layer.grid is None], weight_bits)
+    if device_of(snn).type != "cpu":
+        snn = copy.deepcopy(snn).cpu()
     samples = None if reconstruct is None else Samples(snn, reconstruct)
     lowering = _Lowering(snn, weight_bits, samples)
     for layer in snn.spiking_layers:
@@ -198,5 +232,7 @@ def lower(
             lowering.plain(layer)
         if samples is not None:
             samples.passed(layer)
+    if trained_only:  # what was trained with more bits clips
+        _check_trained([r.name for r in lowering.reports if r.clipped], weight_bits)
     metadata = {"lowering": json.dumps([_row(report) for report in lowering.reports])}
     return Network(lowering.ops, snn.sample_shape, snn.encode.bits, metadata)

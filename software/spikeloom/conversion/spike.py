@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from spikeloom.conversion.fitting import Options, fitted
 from spikeloom.conversion.graph import (
     Added,
     Node,
@@ -30,27 +29,13 @@ from spikeloom.conversion.layers import (
     SpikingMaxPool,
     SpikingPad,
 )
+from spikeloom.conversion.readers import dims, in_parts
 from spikeloom.conversion.spiking import EdgeReport
-from spikeloom.conversion.thresholds import Granularity, Rule, fire, positions, thresholds
+from spikeloom.conversion.thresholds import Choice, fire
 from spikeloom.errors import UnsupportedModelError
 from spikeloom.neuron import SpikePack
 
-__all__ = ["Average", "Options", "State", "average_threshold", "error", "spike"]
-
-Average = Literal["wide", "steps"]
-
-_BATCH = 64  # images that pass through a convolution together: bounds the memory
-
-
-@dataclass(frozen=True, eq=False)
-class Options:
-    """What ``convert`` was asked for."""
-
-    steps: int
-    granularity: Granularity
-    rule: Rule
-    bias_correction: bool
-    average: Average
+__all__ = ["State", "average_threshold", "error", "spike"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,21 +80,8 @@ def spike(node: Node, given: list[State], options: Options) -> Spiked:
     return _added(node, given, options)
 
 
-def _in_parts(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Apply a function to images a batch at a time, to flat samples at once."""
-    if tensors[0].ndim < 4:
-        return function(*tensors)
-    parts = zip(*(t.split(_BATCH) for t in tensors), strict=True)
-    return torch.cat([function(*part) for part in parts])
-
-
-def _dims(v: Tensor) -> tuple[int, ...]:
-    """Axes of samples and positions, all but the channels."""
-    return (0, *range(2, v.ndim))
-
-
 def _mean(v: Tensor) -> Tensor:
-    return v.mean(_dims(v), dtype=torch.float64)
+    return v.mean(dims(v), dtype=torch.float64)
 
 
 def _elements(value: Tensor, state: State) -> Tensor:
@@ -129,16 +101,16 @@ def _synaptic(node: Synaptic, given: list[State], options: Options) -> Spiked:
         bias = node.bias + weight @ _elements(state.constant, state)
         masked = torch.where(alive_in, weight, 0.0)
 
-    exact = _in_parts(lambda part: node.weighted(part, weight), reference)
+    exact = in_parts(lambda part: node.weighted(part, weight), reference)
     exact += per_channel(node.bias.to(exact.dtype), exact)
-    v = _in_parts(lambda part: node.weighted(part, masked.to(part.dtype)), x)
+    v = in_parts(lambda part: node.weighted(part, masked.to(part.dtype)), x)
     v += per_channel(bias.to(v.dtype), v)
     scale = node.skip_scale
     if skip is not None and scale is not None:
         scale = torch.where(skip.alive, scale, 0.0)
         exact += skip.reference * per_channel(node.skip_scale.float(), exact)  # type: ignore[union-attr]
         v += skip.x * per_channel(scale.float(), v)
-    if options.bias_correction and (node.fires or not node.convolves):
+    if options.recipe.bias_correction and (node.fires or not node.convolves):
         shift = _mean(exact - v)
         bias, v = bias + shift, v + per_channel(shift.to(v.dtype), v)
     varies = masked.abs().flatten(1).amax(1) > 0
@@ -151,9 +123,9 @@ def _synaptic(node: Synaptic, given: list[State], options: Options) -> Spiked:
         return _module(node, masked, bias, None, scale, alive, statistics), None, state
 
     target = exact.clamp(0, node.bound)
-    theta = _thresholds(v, target, options, node.bound)
-    out = fire(v, per_channel(theta.to(v.dtype), v), (1 << options.steps) - 1)
-    alive = (target.amax(_dims(target)) > 0) & (out.amax(_dims(out)) > 0)
+    theta, choice = fitted(node, v, target, options)
+    out = fire(v, per_channel(theta.to(v.dtype), v), options.top)
+    alive = (target.amax(dims(target)) > 0) & (out.amax(dims(out)) > 0)
     constant = torch.zeros_like(bias)
     if not node.convolves:
         alive = alive & varies
@@ -163,7 +135,7 @@ def _synaptic(node: Synaptic, given: list[State], options: Options) -> Spiked:
     scale = None if scale is None else torch.where(alive, scale, 0.0)
     out = torch.where(per_channel(alive, out), out, 0.0)
     neuron = SpikePack(options.steps, theta, rounding=True)
-    edge = _edge(node, options, theta, out, constant, target, alive)
+    edge = _edge(node, options, choice, theta, out, constant, target, alive)
     state = State(out, target, alive, constant, theta, options.steps)
     return _module(node, masked, bias, neuron, scale, alive, statistics), edge, state
 
@@ -196,19 +168,10 @@ def _statistics(node: Synaptic, x: Tensor) -> tuple[Tensor, Tensor]:
     return seen[0].view(shape), seen[1].view(shape)
 
 
-def _thresholds(v: Tensor, target: Tensor, options: Options, bound: float) -> Tensor:
-    rows, wanted = positions(v, target)
-    peak = target.amax(_dims(target))
-    theta = thresholds(
-        rows, wanted, options.steps, options.granularity, options.rule, peak, low=v.ndim > 2
-    )
-    # words end where the activation does
-    return theta.clamp(max=bound / ((1 << options.steps) - 1))
-
-
 def _edge(
     node: Node,
     options: Options,
+    choice: Choice,
     theta: Tensor,
     out: Tensor,
     constant: Tensor,
@@ -218,11 +181,12 @@ def _edge(
     return EdgeReport(
         name=node.name,
         steps=options.steps,
-        granularity=options.granularity,
+        granularity=choice.granularity,
         thresholds=theta.numpy(),
         error=error(out + per_channel(constant.to(out.dtype), out), target),
         rate=float((out > 0).double().mean()),
         pruned=tuple(int(i) for i in (~alive).nonzero().flatten()),
+        rule=choice.rule,
     )
 
 
@@ -246,7 +210,7 @@ def _padded(node: Padded, state: State) -> Spiked:
 
 def _greatest(node: Pooled, state: State) -> Spiked:
     layer = SpikingMaxPool(node)
-    x, reference = _in_parts(layer, state.x), _in_parts(node, state.reference)
+    x, reference = in_parts(layer, state.x), in_parts(node, state.reference)
     return layer, None, State(x, reference, state.alive, state.constant, state.scale, state.bits)
 
 
@@ -261,15 +225,15 @@ def average_threshold(taps: int, bits: int, steps: int | None) -> tuple[int, int
 
 
 def _average(node: Pooled, state: State, options: Options) -> Spiked:
-    steps = None if options.average == "wide" else options.steps
+    steps = None if options.recipe.average == "wide" else options.steps
     threshold, bits = average_threshold(node.taps, state.bits, steps)
     layer = SpikingAvgPool(node, state.scale, threshold, bits)
-    x, reference = _in_parts(layer, state.x), _in_parts(node, state.reference)
+    x, reference = in_parts(layer, state.x), in_parts(node, state.reference)
     scale = state.scale * threshold / node.taps
     edge = EdgeReport(
         name=node.name,
         steps=bits,
-        granularity=options.granularity,
+        granularity="tensor" if bool((scale == scale[0]).all()) else "channel",
         thresholds=scale.numpy(),
         error=error(x, reference),
         rate=float((x > 0).double().mean()),
@@ -293,14 +257,14 @@ def _added(node: Added, given: list[State], options: Options) -> Spiked:
         bias = bias + scale * constant
     v = sum(x * per_channel(s.to(x.dtype), x) for x, s in zip(xs, scales, strict=True))
     v = v + per_channel(bias.to(xs[0].dtype), xs[0])
-    theta = _thresholds(v, exact, options, node.bound)
-    out = fire(v, per_channel(theta.to(v.dtype), v), (1 << options.steps) - 1)
-    alive = (exact.amax(_dims(exact)) > 0) & (out.amax(_dims(out)) > 0)
+    theta, choice = fitted(node, v, exact, options)
+    out = fire(v, per_channel(theta.to(v.dtype), v), options.top)
+    alive = (exact.amax(dims(exact)) > 0) & (out.amax(dims(out)) > 0)
     out = torch.where(per_channel(alive, out), out, 0.0)
     bias = torch.where(alive, bias, -theta)
     scale = torch.where(alive, torch.stack(scales), 0.0)
     constant = torch.zeros_like(bias)
     neuron = SpikePack(options.steps, theta, rounding=True)
     layer = SpikingAdd(node, scale, bias, neuron, alive)
-    edge = _edge(node, options, theta, out, constant, exact, alive)
+    edge = _edge(node, options, choice, theta, out, constant, exact, alive)
     return layer, edge, State(out, exact, alive, constant, theta, options.steps)

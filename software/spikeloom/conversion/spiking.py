@@ -16,7 +16,7 @@ from spikeloom.conversion.layers import SpikingLayer
 from spikeloom.errors import InputError
 from spikeloom.ops import short_shapes
 
-__all__ = ["EdgeReport", "InputWords", "Report", "SpikingNetwork", "as_images"]
+__all__ = ["EdgeReport", "InputWords", "Report", "SpikingNetwork", "as_images", "shaped"]
 
 
 def as_images(images: Tensor | NDArray) -> Tensor:
@@ -35,6 +35,22 @@ def as_images(images: Tensor | NDArray) -> Tensor:
             " / 255): put any normalisation into the model, as spikeloom.conversion.Normalise"
         )
     return x
+
+
+def _takes(sample_shape: tuple[int, ...]) -> str:
+    return f"the network takes (n, {', '.join(map(str, sample_shape))})"
+
+
+def shaped(images: Tensor, sample_shape: tuple[int, ...], name: str = "images") -> Tensor:
+    """Return images (n, *sample shape); an axis of length 1 may be missing.
+
+    Raises InputError, which calls them ``name``, for others.
+    """
+    if tuple(images.shape[1:]) in short_shapes(sample_shape):
+        images = images.reshape(len(images), *sample_shape)
+    if tuple(images.shape[1:]) != sample_shape:
+        raise InputError(f"{name} have shape {tuple(images.shape)}, {_takes(sample_shape)}")
+    return images
 
 
 class InputWords(nn.Module):
@@ -62,10 +78,11 @@ class InputWords(nn.Module):
 class EdgeReport:
     """One word stream between layers.
 
-    name: the layer that makes the words. steps: T. granularity: whose threshold is shared.
-    thresholds: real value of one LSB, (channels,). error: root mean square difference to the
-    original network's activations on the calibration data, relative to their root mean square.
-    rate: mean share of non-zero words. pruned: channels that never fired.
+    name: the layer that makes the words. steps: T. granularity: who shares a threshold. thresholds:
+    real value of one LSB, (channels,). error: root mean square difference to the original network's
+    activations on the calibration data, relative to their root mean square. rate: mean share of
+    non-zero words. pruned: channels that never fired. rule: how thresholds were found, empty where
+    nothing was searched.
     """
 
     name: str
@@ -75,6 +92,7 @@ class EdgeReport:
     error: float
     rate: float
     pruned: tuple[int, ...]
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,14 +113,15 @@ class Report(Sequence[EdgeReport]):
 
     def __str__(self) -> str:
         head = (
-            f"{'edge':<16}{'T':>3}  {'scale':<14}{'threshold':>21}{'error':>8}{'rate':>7}  pruned"
+            f"{'edge':<16}{'T':>3}  {'scale':<19}{'threshold':>21}{'error':>8}{'rate':>7}  pruned"
         )
         rows = [head]
         for e in self.edges:
             low, high = float(e.thresholds.min()), float(e.thresholds.max())
             span = f"{low:.4g}" if low == high else f"{low:.4g} .. {high:.4g}"
             rows.append(
-                f"{e.name:<16}{e.steps:>3}  {e.granularity:<14}{span:>21}{e.error:>8.2%}"
+                f"{e.name:<16}{e.steps:>3}  {f'{e.granularity} {e.rule}':<19}{span:>21}"
+                f"{e.error:>8.2%}"
                 f"{e.rate:>7.1%}  {len(e.pruned)}"
             )
         return "\n".join(rows)
@@ -140,16 +159,11 @@ class SpikingNetwork(nn.Module):
     @property
     def takes(self) -> str:
         """The shape of samples, for messages."""
-        return f"the network takes (n, {', '.join(map(str, self.sample_shape))})"
+        return _takes(self.sample_shape)
 
     def shaped(self, images: Tensor, name: str = "images") -> Tensor:
         """Return images (n, *sample shape); InputError, which calls them ``name``, for others."""
-        given, taken = tuple(images.shape[1:]), self.sample_shape
-        if given in short_shapes(taken):
-            images = images.reshape(len(images), *taken)
-        if tuple(images.shape[1:]) != self.sample_shape:
-            raise InputError(f"{name} have shape {tuple(images.shape)}, {self.takes}")
-        return images
+        return shaped(images, self.sample_shape, name)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes); InputError on a wrong shape, dtype or range."""

@@ -19,6 +19,7 @@ from spikeloom.conversion.layers import (
     SpikingMaxPool,
     SpikingPad,
 )
+from spikeloom.conversion.options import check_integer
 from spikeloom.conversion.spike import average_threshold
 from spikeloom.conversion.spiking import EdgeReport, InputWords, Report, SpikingNetwork
 from spikeloom.conversion.trace import trace
@@ -39,8 +40,7 @@ def spiking(model: nn.Module, sample_shape: Sequence[int], input_bits: int = 8) 
 
     Raises UnsupportedModelError that lists what has no spiking form; ValueError on input_bits.
     """
-    if not (isinstance(input_bits, int) and 1 <= input_bits <= 8):
-        raise ValueError(f"input_bits must be an integer in 1..8, not {input_bits!r}")
+    check_integer("input_bits", input_bits, 1, 8)
     traced = trace(model)
     sample_shape = traced.sample(sample_shape)
     graph = fold(traced, sample_shape)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-__all__ = ["DEFAULT_ADVICE", "UnsupportedError", "advice", "where_it_stopped"]
+from spikeloom.errors import UnsupportedModelError
+
+__all__ = ["DEFAULT_ADVICE", "UnsupportedError", "advice", "never_fires", "where_it_stopped"]
 
 #: What to do about layers people are likely to have. Matched by class name.
 _ADVICE = {
@@ -52,3 +55,11 @@ def where_it_stopped(error: Exception) -> str:
             shown = f", {frame.line!r}" if frame.line else ""
             return f"{path.name}, line {frame.lineno}{shown}: {said}"
     return said
+
+
+def never_fires(model: str, layers: Sequence[str]) -> UnsupportedModelError:
+    """Return the refusal of a model in which nothing spikes."""
+    return UnsupportedModelError(
+        f"{model}: activations of {', '.join(layers)} are never positive on the calibration data,"
+        " and the output never changes: train it, or calibrate on data like that it was trained on"
+    )

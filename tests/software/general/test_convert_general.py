@@ -9,8 +9,9 @@ import torch
 from spikeloom.conversion import GeneralSpikingNetwork, Normalise, SpikingNetwork, convert_general
 from spikeloom.conversion.general.inputs import RangeWords, span_of
 from spikeloom.conversion.general.plan import Firing
-from spikeloom.conversion.general.search import gather, search, words_of
+from spikeloom.conversion.general.search import gather, search
 from spikeloom.conversion.general.weights import input_scale, round_weights
+from spikeloom.conversion.thresholds import Choice
 from spikeloom.errors import InputError, UnsupportedModelError
 from spikeloom.neuron import SpikePack
 from spikeloom.signed import SignedSpikePack
@@ -213,17 +214,18 @@ def test_threshold_is_the_best_of_those_tried(signed, granularity):
     g = gather([(v, target)], firing)
 
     def error(theta):
-        return (words_of(v, theta, firing) * theta - target).square().sum(0)
+        return (firing.codes(v, theta) * theta - target).square().sum(0)
 
-    best = search(g, firing, granularity, "mse")
+    best = search(g, firing, Choice(granularity, "mse"))
     assert (granularity == "tensor") == bool((best == best[0]).all())
     for clip in (0.3, 0.5, 0.8, 1.0, 1.2):
         peak = g.peak if granularity == "channel" else g.peak.max().expand(4)
+        other = error(clip * peak / firing.codes.size)
         if granularity == "channel":
-            assert (error(best) <= error(clip * peak) * (1 + 1e-9)).all()
+            assert (error(best) <= other * (1 + 1e-9)).all()
         else:
-            assert float(error(best).sum()) <= float(error(clip * peak).sum()) * (1 + 1e-9)
-    most = search(g, firing, "channel", "max")
+            assert float(error(best).sum()) <= float(other.sum()) * (1 + 1e-9)
+    most = search(g, firing, Choice("channel", "max"))
     low, high = (-4, 3) if signed else (0, 7)
     assert torch.allclose(
         torch.maximum(target.amax(0) / high, (target.amin(0) / low).abs())
@@ -231,14 +233,14 @@ def test_threshold_is_the_best_of_those_tried(signed, granularity):
         else target.amax(0) / high,
         most,
     )
-    cut = search(g, firing, "channel", "percentile")
+    cut = search(g, firing, Choice("channel", "percentile"))
     assert (cut <= most).all()
     assert (cut < most).any()
-    floored = search(g, firing, "floor", "max")
+    floored = search(g, firing, Choice("floor", "max"))
     assert torch.equal(floored, most.clamp(min=float(most.max()) / 8))
     assert (floored > most).any()
     capped = Firing(3, signed, 1, cap=0.7)
-    assert float(search(g, capped, "channel", "max").max()) == pytest.approx(0.7 / high)
+    assert float(search(g, capped, Choice("channel", "max")).max()) == pytest.approx(0.7 / high)
 
 
 def test_words_of_the_input_span_the_data():

@@ -13,6 +13,7 @@ from spikeloom.conversion import convert_general
 from spikeloom.conversion.general.offset import search_offset
 from spikeloom.conversion.general.plan import Firing
 from spikeloom.conversion.general.search import gather
+from spikeloom.conversion.thresholds import Choice
 from spikeloom.signed import OffsetSpikePack, SignedSpikePack
 from torch import nn
 from torch.nn import functional
@@ -85,7 +86,7 @@ def test_the_best_of_those_tried(granularity):
         words.threshold = theta  # in float64
         return (words(v) - v).square().sum(0)
 
-    theta, zero = search_offset(data, firing, granularity, "mse")
+    theta, zero = search_offset(data, firing, Choice(granularity, "mse"))
     found = error(theta, zero)
     assert (granularity == "tensor") == bool((theta == theta[0]).all())
     signed = OffsetSpikePack(3, 0.6, 4, rounding=True)(v)
@@ -107,14 +108,14 @@ def test_bounds_of_the_other_rules():
     v = torch.cat([v, torch.zeros(9000, 1, dtype=torch.float64)], 1)  # a silent channel
     firing = Firing(4, True, 1)
     data = gather([(v, v)], firing)
-    theta, zero = search_offset(data, firing, "channel", "max")
+    theta, zero = search_offset(data, firing, Choice("channel", "max"))
     low, high = -zero * theta, (15 - zero) * theta
     reached = (low - theta / 2 <= v.amin(0)) & (high + theta / 2 >= v.amax(0))
     assert reached.all()
-    less, _ = search_offset(data, firing, "channel", "percentile")
+    less, _ = search_offset(data, firing, Choice("channel", "percentile"))
     assert (less[:2] < theta[:2]).all()
     capped = Firing(4, True, 1, cap=0.5)
-    limited, zero = search_offset(data, capped, "channel", "max")
+    limited, zero = search_offset(data, capped, Choice("channel", "max"))
     assert float(limited[0]) == pytest.approx((0.5 - float(v[:, 0].min())) / 15)
 
 

@@ -7,16 +7,18 @@ dropped after its last reader.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from functools import cache
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from spikeloom.conversion.general.capture import capture
 from spikeloom.conversion.general.copies import unwrapped, warn_of_training_mode
 from spikeloom.conversion.general.data import argument_names, arguments_of, batches
+from spikeloom.conversion.general.edges import edge_of, relative_error
 from spikeloom.conversion.general.inputs import RangeWords, span_of
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
 from spikeloom.conversion.general.offset import BelowZero, search_offset
@@ -24,30 +26,22 @@ from spikeloom.conversion.general.plan import Firing, is_input, part_of_argument
 from spikeloom.conversion.general.probe import loss, scale_like
 from spikeloom.conversion.general.report import GeneralEdge, GeneralReport
 from spikeloom.conversion.general.running import bind, run_node
-from spikeloom.conversion.general.search import (
-    AnyGranularity,
-    AnyRule,
-    Gathered,
-    Shared,
-    gather,
-    search,
-)
+from spikeloom.conversion.general.search import Gathered, gather, search
 from spikeloom.conversion.general.tree import leaves, transform
 from spikeloom.conversion.general.weights import input_scale, round_weights
-from spikeloom.errors import UnsupportedModelError
+from spikeloom.conversion.options import check_choice, check_integer
+from spikeloom.conversion.recipes import Packed, RateCoding, changed
+from spikeloom.conversion.thresholds import Choice, Granularity, Rule, choose
+from spikeloom.conversion.unsupported import never_fires
 from spikeloom.neuron import SpikePack
 from spikeloom.signed import OffsetSpikePack, SignedSpikePack
 
 __all__ = ["convert_general"]
 
-_NONE = np.zeros(0)
-
 
 @dataclass(frozen=True)
 class _Options:
-    granularity: AnyGranularity
-    rule: AnyRule
-    bias_correction: bool
+    recipe: Packed
     weight_bits: int | None
     below_zero: BelowZero
 
@@ -58,10 +52,11 @@ def convert_general(
     calibration: Any,
     steps: int = 4,
     *,
+    recipe: Packed | None = None,
     input_bits: int = 8,
-    granularity: AnyGranularity = "channel",
-    rule: AnyRule = "mse",
-    bias_correction: bool = True,
+    granularity: Granularity | None = None,
+    rule: Rule | None = None,
+    bias_correction: bool | None = None,
     weight_bits: int | None = None,
     below_zero: BelowZero = "signed",
     batch: int = 32,
@@ -72,10 +67,8 @@ def convert_general(
     calibration: a tensor or array (n, ...), or a tuple or dict of them for several inputs; uint8
     pixels are divided by 255. Any range: words of the inputs span that of the data.
     steps, input_bits: T of hidden words and of input words, 1..16.
-    granularity: one threshold a ``channel``, one a ``tensor``, ``floor`` (a channel, but at least
-    an eighth of the layer's), or ``auto``: whichever hurts the next weights least, on a quarter of
-    the calibration data that it was not fitted to.
-    rule: ``mse``, ``max``, or ``percentile`` (0.05 % of the values clip).
+    recipe: options of the calibration, see :class:`spikeloom.conversion.recipes.Packed`;
+    granularity, rule and bias_correction change one of them.
     weight_bits: W, 2..8: round weights as gates do, a scale a row; None keeps them float.
     below_zero: words of values that may be negative: ``signed``, two's complement, or ``offset``,
     less a zero point that is searched with the threshold.
@@ -85,19 +78,15 @@ def convert_general(
     Raises UnsupportedModelError listing every operation without a rule, InputError on calibration
     data that the model does not take, ValueError on a parameter out of range.
     """
-    for name, value in (("steps", steps), ("input_bits", input_bits)):
-        if not (isinstance(value, int) and 1 <= value <= 16):
-            raise ValueError(f"{name} must be an integer in 1..16, not {value!r}")
-    for name, value, allowed in (
-        ("granularity", granularity, get_args(AnyGranularity)),
-        ("rule", rule, get_args(AnyRule)),
-        ("below_zero", below_zero, get_args(BelowZero)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
-    if weight_bits is not None and not (isinstance(weight_bits, int) and 2 <= weight_bits <= 8):
-        raise ValueError(f"weight_bits must be None or an integer in 2..8, not {weight_bits!r}")
-    model = unwrapped(model)
+    check_integer("steps", steps, 1, 16)
+    check_integer("input_bits", input_bits, 1, 16)
+    check_integer("weight_bits", weight_bits, 2, 8, none=True)
+    check_choice("below_zero", below_zero, BelowZero)
+    asked = {"granularity": granularity, "rule": rule, "bias_correction": bias_correction}
+    chosen = changed(recipe, **asked)
+    if isinstance(chosen, RateCoding):
+        raise ValueError("RateCoding() is no recipe of convert_general: use spikeloom.convert")
+    options, model = _Options(chosen, weight_bits, below_zero), unwrapped(model)
     if not integer_problems:  # else convert has said it
         warn_of_training_mode(model)
     given = arguments_of(model, calibration)
@@ -106,7 +95,6 @@ def convert_general(
     parts = batches(given, size)
     samples = transform(given, lambda x: x[:2])
     captured = capture(model, samples)
-    options = _Options(granularity, rule, bias_correction, weight_bits, below_zero)
     _ranges(captured.module, parts)
     place_neurons(captured.module, steps, input_bits)
     calibrated = _Calibration(captured.module, parts, options)
@@ -132,12 +120,6 @@ def _ranges(module: fx.GraphModule, parts: list[tuple[Any, ...]]) -> None:
                     seen.setdefault(node, []).append(values[node])
     for node, values in seen.items():
         node.meta["range"] = span_of(values)
-
-
-def _error(pairs: list[tuple[Tensor, Tensor]]) -> float:
-    norm = sum(float(r.double().square().sum()) for _, r in pairs)
-    off = sum(float((x.double() - r.double()).square().sum()) for x, r in pairs)
-    return (off / norm) ** 0.5 if norm else 0.0
 
 
 class _Calibration:
@@ -213,7 +195,7 @@ class _Calibration:
             layer.weight = nn.Parameter(round_weights(layer, self.options.weight_bits, scale))
         for values in self.spiking:
             values[node] = run_node(self.module, node, values)
-        if self.options.bias_correction:
+        if self.options.recipe.bias_correction:
             self.correct(node, layer)
         self.scale[node] = torch.ones_like(run_node(self.module, node, self.scale))
 
@@ -239,7 +221,7 @@ class _Calibration:
         source = node.all_input_nodes[0]
         for values in self.original:
             values[node] = values[source]
-        neuron, theta, granularity = (
+        neuron, theta, granularity, rule = (
             self.input_words(firing, source) if firing.is_input else self.fired(node, firing)
         )
         *parents, name = str(node.target).split(".")
@@ -248,33 +230,36 @@ class _Calibration:
             values[node] = neuron(values[source])
         like = self.scale[source]
         self.scale[node] = scale_like(theta, torch.ones_like(like), firing.axis)
-        node.meta["granularity"] = granularity
+        node.meta["granularity"], node.meta["threshold_rule"] = granularity, rule
         node.meta["thresholds"] = theta.double().cpu().numpy().reshape(-1)
 
-    def input_words(self, firing: Firing, source: fx.Node) -> tuple[nn.Module, Tensor, str]:
+    def input_words(self, firing: Firing, source: fx.Node) -> tuple[nn.Module, Tensor, str, str]:
         low, high = source.meta["range"]
         words = RangeWords(firing.steps, low, high)
-        return words, words.scale, "channel" if low.ndim else "tensor"
+        return words, words.scale, "channel" if low.ndim else "tensor", ""
 
-    def fired(self, node: fx.Node, firing: Firing) -> tuple[nn.Module, Tensor, str]:
-        source, options = node.all_input_nodes[0], self.options
+    def fired(self, node: fx.Node, firing: Firing) -> tuple[nn.Module, Tensor, str, str]:
+        source, recipe = node.all_input_nodes[0], self.options.recipe
         pairs = [(s[source], o[source]) for s, o in zip(self.spiking, self.original, strict=True)]
         everything = gather(pairs, firing)
         if not bool((everything.peak > 0).any()):
             self.silent.append(node.meta["path"])
-        granularity = options.granularity if firing.axis is not None else "tensor"
-        if granularity == "auto":
-            granularity = self.choose(node, firing, pairs)
-        neuron = self.neuron_of(everything, firing, granularity)
-        return neuron, neuron.threshold, granularity
+        choice = choose(
+            recipe.granularity,
+            recipe.rule,
+            self.losses(node, firing, pairs),
+            channels=firing.axis is not None,
+        )
+        neuron = self.neuron_of(everything, firing, choice)
+        return neuron, neuron.threshold, choice.granularity, choice.rule
 
-    def neuron_of(self, data: Gathered, firing: Firing, granularity: Shared) -> SpikePack:
-        rule, dtype, zero = self.options.rule, torch.get_default_dtype(), None
+    def neuron_of(self, data: Gathered, firing: Firing, choice: Choice) -> SpikePack:
+        dtype, zero = torch.get_default_dtype(), None
         if firing.signed and self.options.below_zero == "offset":
-            theta, zero = search_offset(data, firing, granularity, rule)
+            theta, zero = search_offset(data, firing, choice)
         else:
-            theta = search(data, firing, granularity, rule)
-        if granularity == "tensor":
+            theta = search(data, firing, choice)
+        if choice.granularity == "tensor":
             theta, zero = theta[0], zero if zero is None else zero[0]
         theta, axis = theta.to(dtype).clamp(min=1e-30), firing.axis or 0
         if zero is not None:
@@ -284,58 +269,28 @@ class _Calibration:
             neuron = make(firing.steps, theta, rounding=True, channel_dim=axis)
         return neuron.to(theta.device)
 
-    def choose(self, node: fx.Node, firing: Firing, pairs: list[tuple[Tensor, Tensor]]) -> Shared:
-        """Granularity that hurts what reads the words least, on data it was not fitted to."""
+    def losses(
+        self, node: fx.Node, firing: Firing, pairs: list[tuple[Tensor, Tensor]]
+    ) -> Callable[[Choice], float]:
+        """How a choice hurts what reads the words, on data that it was not fitted to."""
         held = max(1, len(pairs) // 4)
         fit, test = (pairs[:-held], pairs[-held:]) if len(pairs) > 1 else (pairs, pairs)
-        data, losses = gather(fit, firing), dict[Shared, float]()
-        choices: tuple[Shared, ...] = ("tensor", "floor", "channel")
-        for granularity in choices:
-            neuron = self.neuron_of(data, firing, granularity)
+        data = cache(lambda: gather(fit, firing))
+
+        def lost(choice: Choice) -> float:
+            neuron = self.neuron_of(data(), firing, choice)
             scale = scale_like(neuron.threshold, torch.ones_like(pairs[0][0][:1]), firing.axis)
             parts = [(neuron(v), target, scale) for v, target in test]
-            losses[granularity] = loss(self.module, node, parts, self.options.weight_bits)
-        return min(losses, key=losses.__getitem__)
+            return loss(self.module, node, parts, self.options.weight_bits)
+
+        return lost
 
     def describe(self, node: fx.Node) -> None:
         """Add a node's edge to the report."""
-        rule, words = node.meta["rule"], node.meta["words"]
-        hidden = node.meta.get("firing") is None and any(
-            user.meta["rule"].kind == "spikes" for user in node.users
-        )
-        value = self.spiking[0][node]
-        if rule.kind in ("size", "constant") or hidden or not isinstance(value, Tensor):
-            return
-        firing, floating = node.meta.get("firing"), value.is_floating_point()
-        label = rule.label
-        if firing is not None:
-            label = node.all_input_nodes[0].meta["rule"].label
-            form = "input words" if firing.is_input else "words"
-            form = f"{self.options.below_zero} words" if firing.signed else form
-        elif words is not None:
-            form = "wide words" if rule.kind == "wide" else "words"
-            form = "signed words" if words.signed and form == "words" else form
-        elif rule.kind in ("weighted", "sum", "affine"):
-            form = "potentials"
-        else:
-            form = "float" if floating else "indices"
         pairs = [(s[node], o[node]) for s, o in zip(self.spiking, self.original, strict=True)]
-        rate = 0.0
-        if firing is not None:
-            rate = float(np.mean([float((x != 0).float().mean()) for x, _ in pairs]))
-        self.edges.append(
-            GeneralEdge(
-                name=node.meta["path"],
-                form=form,
-                bits=words.bits if words is not None else 0,
-                operation=label,
-                granularity=node.meta.get("granularity", "") if firing is not None else "",
-                thresholds=node.meta["thresholds"] if firing is not None else _NONE,
-                error=_error(pairs) if floating else 0.0,
-                rate=rate,
-                enters_weights=any(u.meta["rule"].kind == "weighted" for u in node.users),
-            )
-        )
+        edge = edge_of(node, pairs, self.options.below_zero)
+        if edge is not None:
+            self.edges.append(edge)
 
     def output(self, node: fx.Node, name: str) -> None:
         """Errors of the outputs; refuse a network that nothing spikes in."""
@@ -351,11 +306,7 @@ class _Calibration:
             if not first.is_floating_point():
                 continue
             pairs = [(s[index][1], o[index][1]) for s, o in given]
-            self.output_error[where] = _error(pairs)
+            self.output_error[where] = relative_error(pairs)
             dead = dead and not any(bool((s != s[:1]).any()) for s, _ in pairs)
         if dead:
-            raise UnsupportedModelError(
-                f"{name}: activations of {', '.join(self.silent)} are never positive on the"
-                " calibration data, and the output never changes: train it, or calibrate on data"
-                " like that it was trained on"
-            )
+            raise never_fires(name, self.silent)

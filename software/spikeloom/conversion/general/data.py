@@ -14,7 +14,7 @@ from spikeloom.conversion.general.network import prepared
 from spikeloom.conversion.general.tree import leaves, transform
 from spikeloom.errors import InputError
 
-__all__ = ["argument_names", "arguments_of", "as_tensor", "batches"]
+__all__ = ["argument_names", "arguments_of", "as_tensor", "batches", "device_of"]
 
 _IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d)
 
@@ -31,13 +31,19 @@ def as_tensor(x: Tensor | NDArray[Any]) -> Tensor:
     return x
 
 
-def _tensors(tree: Any) -> Any:
-    if isinstance(tree, np.ndarray):
-        return as_tensor(tree)
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's first parameter is, or buffer; the CPU if it has none."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def _tensors(tree: Any, device: torch.device) -> Any:
+    if isinstance(tree, np.ndarray):  # arrays are nowhere
+        return as_tensor(tree).to(device)
     if isinstance(tree, dict):
-        return {key: _tensors(value) for key, value in tree.items()}
+        return {key: _tensors(value, device) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)) and not hasattr(tree, "_fields"):
-        return type(tree)(_tensors(value) for value in tree)
+        return type(tree)(_tensors(value, device) for value in tree)
     return tree
 
 
@@ -54,7 +60,7 @@ def arguments_of(model: nn.Module, calibration: Any) -> tuple[Any, ...]:
 
     Raises InputError where there is no data, or data that cannot be the model's.
     """
-    calibration = _tensors(calibration)
+    calibration = _tensors(calibration, device_of(model))
     if isinstance(calibration, (tuple, list)):
         given: tuple[Any, ...] = tuple(calibration)
     elif isinstance(calibration, dict):
@@ -74,14 +80,15 @@ def arguments_of(model: nn.Module, calibration: Any) -> tuple[Any, ...]:
     weights = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
     dtype = weights[0].dtype if weights else torch.get_default_dtype()
     for where, x in found:
+        name = f"calibration {where}" if len(found) > 1 else "calibration"
         if weights and x.device != weights[0].device:
             raise InputError(
                 f"calibration is on {x.device}, the model on {weights[0].device}: move one of them"
             )
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            raise InputError(f"calibration {where} holds NaN or infinite values")
+            raise InputError(f"{name} holds NaN or infinite values")
         if x.is_complex() or x.dtype in (torch.uint16, torch.uint32, torch.uint64):
-            raise InputError(f"calibration {where} is {x.dtype}: use floats, or uint8 pixels")
+            raise InputError(f"{name} is {x.dtype}: use floats, or uint8 pixels")
     given = transform(given, lambda x: prepared(x.detach(), dtype))
     if len(found) == 1 and found[0][1].ndim == 3 and _takes_images(model):
         given = transform(given, lambda x: x.unsqueeze(1))

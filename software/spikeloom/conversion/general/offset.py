@@ -13,14 +13,8 @@ import torch
 from torch import Tensor
 
 from spikeloom.conversion.general.plan import Firing
-from spikeloom.conversion.general.search import (
-    FLOOR,
-    PERCENTILE,
-    AnyRule,
-    Gathered,
-    Shared,
-    clips_of,
-)
+from spikeloom.conversion.general.search import Gathered, clips_of
+from spikeloom.conversion.thresholds import FLOOR, PERCENTILE, Choice
 
 __all__ = ["BelowZero", "search_offset"]
 
@@ -33,16 +27,15 @@ _COARSE = 5
 _UPPER = 2
 
 
-def search_offset(
-    g: Gathered, firing: Firing, granularity: Shared, rule: AnyRule
-) -> tuple[Tensor, Tensor]:
+def search_offset(g: Gathered, firing: Firing, choice: Choice) -> tuple[Tensor, Tensor]:
     """Thresholds, float64, and zero points, int64, of channels (channels,).
 
     As in ``search``; where mean squares decide, the words lie around the mean, or reach less than
     the values by one factor above and below zero, or begin at the least value, or end at the
     greatest.
     """
-    low, high = _span(g, granularity, rule)
+    shared, rule = choice.granularity == "tensor", choice.rule
+    low, high = _span(g, shared, rule == "percentile")
     codes = (1 << firing.steps) - 1
     full = (high - low) / codes
     # silent channels take the layer's range
@@ -51,9 +44,9 @@ def search_offset(
         low, high = torch.where(silent, low.min(), low), torch.where(silent, high.max(), high)
         full = torch.where(high > low, high - low, 1.0) / codes
     mean = g.target.mean(0, dtype=torch.float64)
-    mean = mean.mean().expand_as(mean) if granularity == "tensor" else mean
+    mean = mean.mean().expand_as(mean) if shared else mean
     bounds = (
-        full.new_zeros(()) if granularity != "floor" else full.max() * FLOOR,
+        full.new_zeros(()) if choice.granularity != "floor" else full.max() * FLOOR,
         full.new_tensor(torch.inf) if firing.cap is None else (firing.cap - low) / codes,
     )
 
@@ -76,7 +69,7 @@ def search_offset(
         a, z = theta.to(g.v.dtype), zero(theta, side).to(g.v.dtype)
         word = torch.floor(g.v / a + (z + 0.5)).clamp_(0, codes).sub_(z)
         e = word.mul_(a).sub_(g.target).square_().sum(0)
-        return e.sum().expand_as(e) if granularity == "tensor" else e
+        return e.sum().expand_as(e) if shared else e
 
     def best(tried: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         least = torch.stack([error(*t) for t in tried]).argmin(0, keepdim=True)
@@ -92,14 +85,14 @@ def search_offset(
     return theta, zero(theta, side).long()
 
 
-def _span(g: Gathered, granularity: Shared, rule: AnyRule) -> tuple[Tensor, Tensor]:
+def _span(g: Gathered, shared: bool, percentile: bool) -> tuple[Tensor, Tensor]:
     """What the words have to reach, float64 (channels,)."""
     low, high = g.low.double(), g.high.double()
-    if rule == "percentile":
+    if percentile:
         ordered = g.target.sort(0).values
         index = min(int(PERCENTILE * len(ordered)), len(ordered) - 1)
         low = low.maximum(ordered[len(ordered) - 1 - index].double())
         high = high.minimum(ordered[index].double())
-    if granularity == "tensor":
+    if shared:
         low, high = low.min().expand_as(low), high.max().expand_as(high)
     return low, high

@@ -16,6 +16,7 @@ from torch import fx, nn
 
 from spikeloom.conversion.general.arguments import arguments, operation
 from spikeloom.conversion.general.rules import Rule
+from spikeloom.conversion.thresholds import Codes
 
 __all__ = [
     "WIDEST",
@@ -55,6 +56,14 @@ class Firing:
     axis: int | None
     cap: float | None = None
     is_input: bool = False
+
+    @property
+    def codes(self) -> Codes:
+        """Least and greatest word."""
+        if self.signed:
+            half = 1 << (self.steps - 1)
+            return Codes(-half, half - 1)
+        return Codes(0, (1 << self.steps) - 1)
 
 
 def data_inputs(node: fx.Node) -> list[fx.Node]:

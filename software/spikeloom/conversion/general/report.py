@@ -18,10 +18,11 @@ class GeneralEdge:
     name: path of the module, or name of the call, that makes it. form: ``input words``, ``words``,
     ``signed words``, ``offset words``, ``wide words`` (sums of words), ``potentials`` (before a
     neuron), ``indices`` (no floats: masks too) or ``float``.
-    bits: of the words; 0 for potentials and floats. operation: what makes it. granularity: whose
-    threshold is shared, thresholds: real value of one LSB; of neurons only. error: root mean square
-    difference to the original on the calibration data, relative to its root mean square. rate: mean
-    share of non-zero words; of neurons only. enters_weights: whether weights read it.
+    bits: of the words; 0 for potentials and floats. operation: what makes it. granularity: who
+    shares a threshold, thresholds: real value of one LSB, rule: how they were found; of neurons
+    only. error: root mean square difference to the original on the calibration data, relative to
+    its root mean square. rate: mean share of non-zero words; of neurons only. enters_weights:
+    whether weights read it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class GeneralEdge:
     error: float
     rate: float
     enters_weights: bool
+    rule: str = ""
 
     @property
     def steps(self) -> int:
@@ -71,7 +73,7 @@ class GeneralReport(Sequence[GeneralEdge]):
         rows = [
             f"float spiking network, no integers for gates: {len(self.problems)} reason(s)",
             *(f"  {problem}" for problem in self.problems),
-            f"{'edge':<{width}}{'form':<13}{'bits':>4}  {'operation':<22}{'scale':<8}"
+            f"{'edge':<{width}}{'form':<13}{'bits':>4}  {'operation':<22}{'scale':<19}"
             f"{'threshold':>21}{'error':>8}{'rate':>7}",
         ]
         for e in self.edges:
@@ -83,7 +85,7 @@ class GeneralReport(Sequence[GeneralEdge]):
             rate = f"{e.rate:.1%}" if span else ""
             rows.append(
                 f"{e.name:<{width}}{e.form:<13}{bits:>4}  {e.operation[:21]:<22}"
-                f"{e.granularity:<8}{span:>21}{e.error:>8.2%}{rate:>7}"
+                f"{f'{e.granularity} {e.rule}':<19}{span:>21}{e.error:>8.2%}{rate:>7}"
             )
         for name, error in self.output_error.items():
             rows.append(f"output {name or '0'}: {error:.2%} off on the calibration data")
