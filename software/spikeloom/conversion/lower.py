@@ -44,7 +44,7 @@ from spikeloom.conversion.scales import (
 )
 from spikeloom.conversion.spiking import SpikingNetwork
 from spikeloom.conversion.streams import fired_stream, pixels_of, reals
-from spikeloom.errors import UnsupportedModelError
+from spikeloom.errors import InputError, UnsupportedModelError
 from spikeloom.network import Dense, Network, Op
 from spikeloom.ops import Add, AvgPool2d, MaxPool2d, Pad2d
 
@@ -181,6 +181,7 @@ def lower(
     weight_bits: int = 8,
     *,
     reconstruct: Tensor | NDArray | None = None,
+    original: nn.Module | None = None,
     allow_few_bits: bool = False,
 ) -> Network:
     """Turn the result of ``convert`` into an integer network.
@@ -191,6 +192,9 @@ def lower(
     layer are fitted to what really reaches them, and rounded so that the potentials, not the
     weights, err least (:mod:`spikeloom.conversion.reconstruct`); for few bits. Weights that
     ``fine_tune`` trained as integers stay as they are.
+    original: the model that ``snn`` was converted from. The fit is then to its potentials instead
+    of those of ``snn``, which makes up for words of few bits too: for T of 1 and 2, with tens of
+    thousands of images.
     allow_few_bits: round weights to 2 or 3 bits that were not trained so; most networks lose a lot.
 
     Raises ValueError on another W, UnsupportedModelError for a module that ``convert`` did not
@@ -212,13 +216,15 @@ def lower(
             f"lower takes the result of convert, not {type(snn).__name__}: call"
             " spikeloom.convert(model, calibration) first"
         )
+    if reconstruct is None and original is not None:
+        raise InputError("lower: original needs the images to reconstruct with")
     trained_only = weight_bits <= _TRAINED_ONLY and not allow_few_bits
     if trained_only:
         layers = [x for x in snn.spiking_layers if isinstance(x, (SpikingLinear, SpikingConv2d))]
         _check_trained([layer.name for layer in layers if layer.grid is None], weight_bits)
     if device_of(snn).type != "cpu":
         snn = copy.deepcopy(snn).cpu()
-    samples = None if reconstruct is None else Samples(snn, reconstruct)
+    samples = None if reconstruct is None else Samples(snn, reconstruct, original)
     lowering = _Lowering(snn, weight_bits, samples)
     for layer in snn.spiking_layers:
         if isinstance(layer, SpikingLinear):

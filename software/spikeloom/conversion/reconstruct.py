@@ -1,9 +1,10 @@
 """Weights fitted to what reaches them in the integer network: on samples, without labels.
 
 For each layer in order: the words x that the integer network so far really gives it, and the
-potentials t that its float twin has on the same samples. The real weights become those of the
-linear regression of t on x, with a ridge towards the trained ones; they are rounded by
-:func:`spikeloom.conversion.rounding.round_rows` with the moments of x.
+potentials t that its float twin, or the original network, has on the same samples. The real weights
+become those of the linear regression of t on x, with a ridge towards the trained ones; they are
+rounded by :func:`spikeloom.conversion.rounding.round_rows` with the moments of x. Against the
+original, weights also make up for words of few bits: the regression trusts coarse words less.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from spikeloom.conversion.graph import Pair
+from spikeloom.conversion.fold import fold
+from spikeloom.conversion.graph import Node, Pair, Synaptic, forward
 from spikeloom.conversion.layers import SpikingConv2d, SpikingLayer, SpikingLinear
 from spikeloom.conversion.rounding import Array, Moments
 from spikeloom.conversion.scales import Folded
-from spikeloom.conversion.spiking import SpikingNetwork
+from spikeloom.conversion.spiking import SpikingNetwork, as_images
+from spikeloom.conversion.trace import trace
 from spikeloom.errors import InputError
 from spikeloom.golden_steps import make_step
 from spikeloom.network import INPUT
@@ -41,16 +44,20 @@ Less = Sequence[tuple[Tensor, Array]]
 class Samples:
     """Samples on their way through the integer network, and through its float twin beside it.
 
-    snn: the float twin. images: (n, *sample shape), as for ``convert``.
-    Raises InputError on wrong images.
+    snn: the float twin. images: (n, *sample shape), as for ``convert``. original: the model that
+    the twin was made from, which then stands in for it.
+    Raises InputError on wrong images, or another original.
     """
 
-    def __init__(self, snn: SpikingNetwork, images: Tensor | NDArray) -> None:
+    def __init__(
+        self, snn: SpikingNetwork, images: Tensor | NDArray, original: nn.Module | None = None
+    ) -> None:
         x = snn.shaped(torch.as_tensor(images).detach().cpu(), "samples to reconstruct with")
         if not len(x):
             raise InputError(f"no samples to reconstruct with are given, {snn.takes} with n > 0")
         values = snn.encode(x)
-        self.twin: dict[str, Tensor] = {INPUT: values}
+        self.nodes = {} if original is None else _nodes(snn, original)
+        self.twin: dict[str, Tensor] = {INPUT: as_images(x) if self.nodes else values}
         words = torch.round(values * snn.encode.top).to(torch.uint8)
         self.words: dict[str, Tensor] = {INPUT: words}
         self.edges = {INPUT: Edge(snn.sample_shape, snn.encode.bits)}
@@ -77,9 +84,13 @@ class Samples:
 
     @torch.no_grad()
     def passed(self, layer: SpikingLayer) -> None:
-        """Run a layer of the float twin; drop what nobody needs any more."""
+        """Run a layer of the float twin, or its original; drop what nobody needs any more."""
         given = (self.twin[name].split(_BATCH) for name in layer.sources)
-        self.twin[layer.name] = torch.cat([layer(*part) for part in zip(*given, strict=True)])
+        node = self.nodes.get(layer.name)
+        self.twin[layer.name] = torch.cat([
+            layer(*part) if node is None else forward(node, list(part))
+            for part in zip(*given, strict=True)
+        ])  # fmt: skip
         self.left.subtract(layer.sources)
         for name in set(layer.sources):
             if not self.left[name]:
@@ -150,10 +161,14 @@ class Samples:
         return mean[0].numpy(), wanted[0].numpy(), gram[0].numpy(), cross[0].numpy()
 
     def _potentials(self, layer: SpikingLinear | SpikingConv2d, part: slice) -> Tensor:
-        """What the layer's float twin has; where it is done already, what it gave."""
+        """What the layer's float twin, or original, has; where it is done already, what it gave."""
         if layer.name in self.twin:
             return self.twin[layer.name][part]
-        return layer.potentials(*(self.twin[name][part] for name in layer.sources))
+        given = [self.twin[name][part] for name in layer.sources]
+        node = self.nodes.get(layer.name)
+        if isinstance(node, Synaptic):
+            return forward(replace(node, fires=False), given)
+        return layer.potentials(*given)
 
     @staticmethod
     def _columns(layer: SpikingLinear | SpikingConv2d, words: Tensor) -> Tensor:
@@ -164,3 +179,15 @@ class Samples:
         return functional.unfold(
             words, conv.kernel_size, 1, cast(Pair, conv.padding), cast(Pair, conv.stride)
         )
+
+
+def _nodes(snn: SpikingNetwork, original: nn.Module) -> dict[str, Node]:
+    """Nodes of the model that a network was made from, by the names of its layers."""
+    graph = fold(trace(original), snn.sample_shape)
+    made = [(layer.name, tuple(layer.shape)) for layer in snn.spiking_layers]
+    if made != [(node.name, tuple(node.shape)) for node in graph.nodes]:
+        raise InputError(
+            f"the original to reconstruct from, a {type(original).__name__}, has other layers than"
+            " the network that is lowered: give the model that it was converted from"
+        )
+    return {node.name: node for node in graph.nodes}
