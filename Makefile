@@ -115,6 +115,7 @@ bench: setup-dev data $(VENV)/.rivals
 
 pretrained: $(VENV)/.pretrained
 	@$(BIN)/python benchmarks/pretrained.py
+	@$(BIN)/python benchmarks/pretrained_rivals.py
 
 lint: setup-dev
 	@$(BIN)/ruff check

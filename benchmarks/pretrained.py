@@ -1,17 +1,24 @@
 """Real pretrained networks as SpikePack networks, nothing removed by hand and nothing retrained.
 
     python benchmarks/pretrained.py [--tasks mobilenet centerface unet vit minilm] [--steps 2 4 6 8]
-        [--weights float 8] [--out build/bench/pretrained.json]
+        [--weights float 8] [--choose [--recipes auto ...]] [--again]
+        [--out build/bench/pretrained.json]
 
 MobileNetV2 (classification), CenterFace (detection), a pupil U-Net (segmentation), a small ViT and
 MiniLM (sentences) are converted to float spiking networks and held against the original, task by
-task, on pictures and texts that were not in the calibration set. Prints a table, writes JSON, and
-fails when a bar at T = 8 is missed.
+task, on pictures and texts that were not in the calibration set. Prints a table, writes JSON after
+every row, and fails when a bar at T = 8 is missed. A row whose recipe and calibration samples are
+those of the file is taken from it; --again runs it anew (the file does not know of changes to the
+converter).
+
+--choose prints what every recipe gives on pictures for the choice alone: they calibrate nothing
+and test nothing. The recipes of the tasks are those that win there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -25,6 +32,7 @@ import torch
 from pretrained_models import centerface, mobilenet_v2, pupil_unet
 from pretrained_transformers import TASKS as TRANSFORMERS
 from spikeloom.conversion import convert_general
+from spikeloom.conversion.general.tree import leaves
 from spikeloom.errors import SpikeloomError
 from torch import Tensor, nn
 
@@ -35,14 +43,20 @@ CROPS = 200
 
 @dataclass(frozen=True)
 class Task:
-    """A network, what calibrates it, how it is converted, how it is measured and its bars."""
+    """A network, what calibrates it, how it is converted, how it is measured and its bars.
+
+    recipe: options of convert_general. choice: smaller samples that calibrate, and others that
+    recipes are chosen on; apart: what outputs differ by there, less is better.
+    """
 
     model: Callable[[], nn.Module]
-    calibration: Callable[[], Tensor]
+    calibration: Callable[[], Any]
     recipe: dict[str, Any]
     prepare: Callable[[nn.Module], Any]
     measure: Callable[[nn.Module, Any], dict[str, float]]
     bars: dict[str, float]
+    choice: Callable[[], tuple[Tensor, Tensor]] | None = None
+    apart: Callable[[Any, Any], float] | None = None
 
 
 def batched(model: nn.Module, x: Tensor, size: int = 20) -> Tensor:
@@ -145,30 +159,57 @@ def unet_measure(snn: nn.Module, data: tuple[Tensor, Tensor]) -> dict[str, float
     }
 
 
+def cosine_distance(y: Tensor, exact: Tensor) -> float:
+    """1 - cosine of the logits, mean."""
+    return 1 - float(torch.nn.functional.cosine_similarity(y, exact).mean())
+
+
+def relative(y: Tensor, exact: Tensor) -> float:
+    """Relative L2 difference of heat maps or masks."""
+    return float((y - exact).norm() / exact.norm())
+
+
+#: Options of convert_general that are chosen among.
+RECIPES: dict[str, dict[str, Any]] = {
+    "auto": {"granularity": "auto"},
+    "floor": {"granularity": "floor"},
+    "auto fitted": {"granularity": "auto", "reconstruct": True},
+    "floor fitted": {"granularity": "floor", "reconstruct": True},
+}
+
 TASKS = {
     "mobilenet": Task(
         mobilenet_v2,
-        lambda: pictures.calibration_crops(48, 224),
-        {"granularity": "auto"},
+        lambda: pictures.colour_crops(48, pictures.CALIBRATION),
+        RECIPES["auto fitted"],
         mobilenet_data,
         mobilenet_measure,
         {"top1": 17, "agreement": 0.97, "cosine": 0.99, "cosine8": 0.98},
+        lambda: (
+            pictures.colour_crops(48, pictures.CALIBRATION, 128),
+            pictures.colour_crops(40, pictures.CHOICE, 128),
+        ),
+        cosine_distance,
     ),
     "centerface": Task(
         centerface,
         lambda: pictures.face_scenes(24),
-        {"granularity": "auto", "rule": "max"},  # rare peaks are what a detector lives on
+        RECIPES["auto fitted"] | {"rule": "max"},  # rare peaks are what a detector lives on
         centerface_data,
         centerface_measure,
         {"heat_error": -0.08, "box_iou": 0.95},
+        lambda: (pictures.face_scenes(16, 128), pictures.face_scenes(16, 128, choice=True)),
+        lambda y, exact: relative(y[0], exact[0]),
     ),
     "unet": Task(
         pupil_unet,
         lambda: pictures.grey_crops(64),
-        {"granularity": "auto"},
+        RECIPES["auto fitted"],
         unet_data,
         unet_measure,
         {"mask_iou": 0.95},
+        lambda: (pictures.grey_crops(32, 100), pictures.grey_crops(32, 100, choice=True)),
+        lambda y, exact: relative(y.sigmoid(), exact.sigmoid()),
     ),
     **{name: Task(**given) for name, given in TRANSFORMERS.items()},
 }
@@ -188,27 +229,92 @@ def missed(task: Task, row: dict[str, Any]) -> list[str]:
     return found
 
 
+def bits_of(weights: str) -> int | None:
+    """Weight bits as convert_general takes them; ``float`` for None."""
+    return None if weights == "float" else int(weights)
+
+
+def mark(task: Task, calibration: Any) -> str:
+    """What a stored row depends on: recipe and calibration samples."""
+    digest = hashlib.sha256(json.dumps(task.recipe, sort_keys=True).encode())
+    for name, x in leaves(calibration):
+        digest.update(f"{name} {x.dtype} {list(x.shape)}".encode() + x.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def line(name: str, steps: int, weights: str, row: dict[str, Any]) -> str:
+    """One printed line."""
+    figures = (f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float) and v == v)
+    return f"{name:<11} T={steps} weights {weights:<6}{'  '.join(figures)}"
+
+
+class Store:
+    """Rows in a JSON file, written after each."""
+
+    def __init__(self, path: Path, again: bool) -> None:
+        self.path = path
+        known = path.exists() and not again
+        self.rows: list[dict[str, Any]] = json.loads(path.read_text()) if known else []
+
+    def find(self, **key: Any) -> dict[str, Any] | None:
+        """Return the row of a task, T, weights and mark."""
+        for row in self.rows:
+            if all(row.get(name) == value for name, value in key.items()):
+                return row
+        return None
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a row, and drop what another recipe gave for the same."""
+        same = ("task", "steps", "weights")
+        self.rows = [r for r in self.rows if any(r[k] != row[k] for k in same)] + [row]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.rows, indent=2))
+
+
 @torch.no_grad()
-def run(name: str, steps: list[int], weights: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure a task; its rows, and the bars that were missed."""
+def run(name: str, steps: list[int], weights: list[str], store: Store) -> list[str]:
+    """Measure a task; the bars that were missed."""
     task = TASKS[name]
     model, calibration = task.model(), task.calibration()
-    data, rows, failures = task.prepare(model), [], []
-    for bits in weights:
-        for T in steps:
-            start = time.monotonic()
-            weight_bits = None if bits == "float" else int(bits)
-            snn = convert_general(model, calibration, T, weight_bits=weight_bits, **task.recipe)
-            took = time.monotonic() - start
-            row = {"task": name, "steps": T, "weights": bits, **task.measure(snn, data)}
-            row["convert_seconds"] = took
-            rows.append(row)
-            figures = "  ".join(
-                f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float) and v == v
-            )
-            print(f"{name:<11} T={T} weights {bits:<6}{figures}", flush=True)
+    data, failures, recipe = None, [], mark(task, calibration)
+    for T in steps:
+        for bits in weights:
+            key = {"task": name, "steps": T, "weights": bits, "mark": recipe}
+            row = store.find(**key)
+            if row is None:
+                data = task.prepare(model) if data is None else data
+                start = time.monotonic()
+                snn = convert_general(
+                    model, calibration, T, weight_bits=bits_of(bits), **task.recipe
+                )
+                took = time.monotonic() - start
+                row = {**key, **task.measure(snn, data), "convert_seconds": took}
+                store.add(row)
+            print(line(name, T, bits, row), flush=True)
             failures += [f"{name}: {problem}" for problem in missed(task, row)]
-    return rows, failures
+    return failures
+
+
+@torch.no_grad()
+def choose(name: str, steps: list[int], weights: list[str], recipes: list[str]) -> None:
+    """Print what recipes give on the pictures for the choice; the best is marked."""
+    task = TASKS[name]
+    if task.choice is None or task.apart is None:
+        print(f"{name:<11} has no pictures to choose on")
+        return
+    model, (calibration, x) = task.model(), task.choice()
+    exact = model(x)
+    for T in steps:
+        for bits in weights:
+            found = {}
+            for recipe in recipes:
+                options = {**task.recipe, "reconstruct": False, **RECIPES[recipe]}
+                snn = convert_general(model, calibration, T, weight_bits=bits_of(bits), **options)
+                found[recipe] = task.apart(snn(x), exact)
+                print(f"{name:<11} T={T} weights {bits:<6}{recipe:<24}{found[recipe]:.4f}",
+                      flush=True)  # fmt: skip
+            best = min(found, key=found.__getitem__)
+            print(f"{name:<11} T={T} weights {bits:<6}least: {best}", flush=True)
 
 
 def main() -> int:
@@ -217,16 +323,18 @@ def main() -> int:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--steps", nargs="+", type=int, default=[2, 4, 6, 8])
     parser.add_argument("--weights", nargs="+", default=["float", "8"])
+    parser.add_argument("--choose", action="store_true", help="compare recipes, test nothing")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--again", action="store_true", help="run rows that are stored, too")
     parser.add_argument("--out", type=Path, default=Path("build/bench/pretrained.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows, failures = [], []
+    failures, store = [], Store(arguments.out, arguments.again)
     for name in arguments.tasks:
-        found, problems = run(name, arguments.steps, arguments.weights)
-        rows += found
-        failures += problems
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(rows, indent=2))
+        if arguments.choose:
+            choose(name, arguments.steps, arguments.weights, arguments.recipes)
+        else:
+            failures += run(name, arguments.steps, arguments.weights, store)
     for problem in failures:
         print(f"missed: {problem}", file=sys.stderr)
     return 1 if failures else 0

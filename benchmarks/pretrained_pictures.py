@@ -1,4 +1,8 @@
-"""Pictures for the pretrained networks: calibration and test sets have none in common."""
+"""Pictures for the pretrained networks: calibration, choice and test have none in common.
+
+Crops of a picture follow each other: the last quarter of a calibration set, which conversion holds
+out from fitting, shows other pictures than the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,19 @@ from PIL import Image
 from pretrained_models import packaged
 from torch import Tensor
 
-#: Colour pictures of scikit-image that calibrate; test pictures are foolbox's, and two others here.
+#: Pictures of scikit-image that calibrate ImageNet's network; its test pictures are foolbox's.
 CALIBRATION = (
-    "coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "retina.jpg",
-    "chelsea.png", "astronaut.png", "ihc.png",
+    "hubble_deep_field.jpg", "retina.jpg", "ihc.png", "rocket.jpg", "motorcycle_left.png",
+    "coffee.png",
 )  # fmt: skip
+#: Further ones that its recipe is chosen on, held out of calibration meanwhile.
+CHOICE = ("astronaut.png", "chelsea.png", "camera.png", "coins.png")
 #: For faces and eyes, without those two whose faces and eyes are the test.
 WITHOUT_FACES = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "coins.png")
+#: And those that their recipes are chosen on.
+CHOICE_WITHOUT_FACES = ("hubble_deep_field.jpg", "brick.png", "clock_motion.png", "moon.png")
+#: LFW's faces that calibrate; the others of the 100 are for the choice.
+CALIBRATING_FACES = 64
 
 
 def picture(name: str) -> Image.Image:
@@ -37,11 +47,11 @@ def crop(image: Image.Image, rng: np.random.Generator, size: int, least: float) 
     return image.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.BILINEAR)
 
 
-def calibration_crops(count: int, size: int, seed: int = 0) -> Tensor:
-    """Crops of scikit-image's colour pictures (count, 3, size, size)."""
+def colour_crops(count: int, names: tuple[str, ...], size: int = 224, seed: int = 0) -> Tensor:
+    """Crops of scikit-image's pictures (count, 3, size, size), 0..1."""
     rng = np.random.default_rng(seed)
-    pictures = [picture(name) for name in CALIBRATION]
-    crops = [crop(pictures[i % len(pictures)], rng, size, 0.3) for i in range(count)]
+    pictures = [picture(name) for name in names]
+    crops = [crop(pictures[i * len(pictures) // count], rng, size, 0.3) for i in range(count)]
     return torch.stack([tensor(c) for c in crops])
 
 
@@ -72,19 +82,24 @@ def imagenet_crops(count: int, seed: int = 1) -> Tensor:
     )
 
 
-def lfw_faces() -> list[Image.Image]:
-    """scikit-image's 100 small faces, grey."""
+def lfw_faces(choice: bool) -> list[Image.Image]:
+    """scikit-image's 100 small faces, grey: those that calibrate, or those for the choice."""
     faces = np.load(packaged("scikit-image", "skimage/data/lfw_subset.npy"))[:100]
+    faces = faces[CALIBRATING_FACES:] if choice else faces[:CALIBRATING_FACES]
     return [Image.fromarray((255 * f).clip(0, 255).astype(np.uint8)) for f in faces]
 
 
-def face_scenes(count: int, size: int = 256, seed: int = 0) -> Tensor:
+def _without_faces(choice: bool) -> list[Image.Image]:
+    return [picture(name) for name in (CHOICE_WITHOUT_FACES if choice else WITHOUT_FACES)]
+
+
+def face_scenes(count: int, size: int = 256, seed: int = 0, *, choice: bool = False) -> Tensor:
     """Small faces of LFW pasted on crops of pictures without faces, 0..255."""
     rng = np.random.default_rng(seed)
-    pictures, faces = [picture(name) for name in WITHOUT_FACES], lfw_faces()
+    pictures, faces = _without_faces(choice), lfw_faces(choice)
     scenes = []
     for i in range(count):
-        scene = crop(pictures[i % len(pictures)], rng, size, 0.4)
+        scene = crop(pictures[i * len(pictures) // count], rng, size, 0.4)
         for face in rng.choice(len(faces), 2, replace=False):
             side = int(rng.integers(size // 8, size // 2))
             x, y = (int(v) for v in rng.integers(0, size - side, 2))
@@ -94,13 +109,14 @@ def face_scenes(count: int, size: int = 256, seed: int = 0) -> Tensor:
     return torch.stack(scenes)
 
 
-def grey_crops(count: int, size: int = 148, seed: int = 0) -> Tensor:
+def grey_crops(count: int, size: int = 148, seed: int = 0, *, choice: bool = False) -> Tensor:
     """Grey crops of pictures without eyes, and LFW faces, 0..1."""
     rng = np.random.default_rng(seed)
-    pictures, faces = [picture(name) for name in WITHOUT_FACES], lfw_faces()
+    pictures, faces = _without_faces(choice), lfw_faces(choice)
     crops = []
     for i in range(count):
-        image = faces[i // 2 % len(faces)] if i % 2 else pictures[i % len(pictures)].convert("L")
+        scene = pictures[i * len(pictures) // count].convert("L")
+        image = faces[i // 2 % len(faces)] if i % 2 else scene
         crops.append(tensor(crop(image, rng, size, 0.1 if i % 2 == 0 else 0.4)))
     return torch.stack(crops)
 

@@ -17,13 +17,14 @@ from torch import Tensor, fx, nn
 
 from spikeloom.conversion.general.capture import capture
 from spikeloom.conversion.general.copies import unwrapped, warn_of_training_mode
-from spikeloom.conversion.general.data import argument_names, arguments_of, batches
+from spikeloom.conversion.general.data import argument_names, arguments_of, batches, split
 from spikeloom.conversion.general.edges import edge_of, relative_error
 from spikeloom.conversion.general.inputs import RangeWords, span_of
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
 from spikeloom.conversion.general.offset import BelowZero, search_offset
 from spikeloom.conversion.general.plan import Firing, is_input, part_of_argument, place_neurons
 from spikeloom.conversion.general.probe import loss, scale_like
+from spikeloom.conversion.general.reconstruct import fitted, moments_of, total
 from spikeloom.conversion.general.report import GeneralEdge, GeneralReport
 from spikeloom.conversion.general.running import bind, run_node
 from spikeloom.conversion.general.search import Gathered, gather, search
@@ -44,6 +45,7 @@ class _Options:
     recipe: Packed
     weight_bits: int | None
     below_zero: BelowZero
+    reconstruct: bool
 
 
 @torch.no_grad()
@@ -59,6 +61,7 @@ def convert_general(
     bias_correction: bool | None = None,
     weight_bits: int | None = None,
     below_zero: BelowZero = "signed",
+    reconstruct: bool = False,
     batch: int = 32,
     integer_problems: tuple[str, ...] = (),
 ) -> GeneralSpikingNetwork:
@@ -72,6 +75,9 @@ def convert_general(
     weight_bits: W, 2..8: round weights as gates do, a scale a row; None keeps them float.
     below_zero: words of values that may be negative: ``signed``, two's complement, or ``offset``,
     less a zero point that is searched with the threshold.
+    reconstruct: fit weights to the words that really reach them, without labels, layer by layer,
+    held back as a quarter of the calibration data says; round them so that errors of codes make up
+    for each other. Biases are corrected then in any case.
     batch: samples that pass through the model together: bounds the memory.
     integer_problems: what the network will name as reasons for being float.
 
@@ -82,11 +88,11 @@ def convert_general(
     check_integer("input_bits", input_bits, 1, 16)
     check_integer("weight_bits", weight_bits, 2, 8, none=True)
     check_choice("below_zero", below_zero, BelowZero)
-    asked = {"granularity": granularity, "rule": rule, "bias_correction": bias_correction}
-    chosen = changed(recipe, **asked)
+    corrected = True if reconstruct else bias_correction
+    chosen = changed(recipe, granularity=granularity, rule=rule, bias_correction=corrected)
     if isinstance(chosen, RateCoding):
         raise ValueError("RateCoding() is no recipe of convert_general: use spikeloom.convert")
-    options, model = _Options(chosen, weight_bits, below_zero), unwrapped(model)
+    options, model = _Options(chosen, weight_bits, below_zero, reconstruct), unwrapped(model)
     if not integer_problems:  # else convert has said it
         warn_of_training_mode(model)
     given = arguments_of(model, calibration)
@@ -184,15 +190,20 @@ class _Calibration:
         return run_node(self.module, node, self.scale)
 
     def weighted(self, node: fx.Node) -> None:
-        """Round weights; keep the mean of every channel what it was."""
+        """Fit and round weights; keep the mean of every channel what it was."""
         layer: Any = self.module.get_submodule(str(node.target))
         source = node.all_input_nodes[0]
         for values in self.original:
             values[node] = run_node(self.module, node, values)
-        words = node.all_input_nodes[0].meta["words"]
+        words, gram = source.meta["words"], None
+        pairs = [(s[source], o[node]) for s, o in zip(self.spiking, self.original, strict=True)]
+        if self.options.reconstruct and (moments := moments_of(layer, pairs)):
+            gram = total(moments).gram
+            layer.weight = nn.Parameter(fitted(layer, moments))
         if self.options.weight_bits is not None:
             scale = input_scale(layer, self.scale[source] if words is not None else None)
-            layer.weight = nn.Parameter(round_weights(layer, self.options.weight_bits, scale))
+            rounded = round_weights(layer, self.options.weight_bits, scale, gram)
+            layer.weight = nn.Parameter(rounded)
         for values in self.spiking:
             values[node] = run_node(self.module, node, values)
         if self.options.recipe.bias_correction:
@@ -273,8 +284,7 @@ class _Calibration:
         self, node: fx.Node, firing: Firing, pairs: list[tuple[Tensor, Tensor]]
     ) -> Callable[[Choice], float]:
         """How a choice hurts what reads the words, on data that it was not fitted to."""
-        held = max(1, len(pairs) // 4)
-        fit, test = (pairs[:-held], pairs[-held:]) if len(pairs) > 1 else (pairs, pairs)
+        fit, test = split(pairs)
         data = cache(lambda: gather(fit, firing))
 
         def lost(choice: Choice) -> float:

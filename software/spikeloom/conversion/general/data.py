@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from spikeloom.conversion.general.network import prepared
 from spikeloom.conversion.general.tree import leaves, transform
 from spikeloom.errors import InputError
 
-__all__ = ["argument_names", "arguments_of", "as_tensor", "batches", "device_of"]
+__all__ = ["argument_names", "arguments_of", "as_tensor", "batches", "device_of", "split"]
 
 _IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d)
 
@@ -121,3 +122,9 @@ def batches(given: tuple[Any, ...], size: int) -> list[tuple[Any, ...]]:
         return transform(given, cut)
 
     return [part(start) for start in range(0, n, size)]
+
+
+def split(parts: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Batches to fit to, and the last quarter to choose on; one batch alone serves for both."""
+    held = max(1, len(parts) // 4)
+    return (parts[:-held], parts[-held:]) if len(parts) > 1 else (parts, parts)

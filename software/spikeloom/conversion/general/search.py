@@ -21,8 +21,8 @@ _CLIPS = torch.cat(
         torch.linspace(0.2, 1.2, 51, dtype=torch.float64),
     ]
 )
-#: Values that a search looks at, and rows that it looks at in any case: fewer would miss peaks.
-_SAMPLES, _ROWS = 1 << 19, 8192
+#: Values that a search looks at, and rows that it looks at in any case; peaks are of all of them.
+_SAMPLES, _ROWS = 1 << 18, 4096
 
 
 @dataclass(frozen=True, eq=False)
