@@ -26,9 +26,7 @@ from torch import nn
 STEPS = range(1, 9)
 RIVAL_STEPS = (1, 2, 4, 8, 16, 32, 64)
 #: Where weights are also fitted to the ANN's potentials, and to how many pictures without labels.
-FITTED_STEPS, FITTED = (1, 2), 25_000
-#: Networks whose potentials are left free where words stay: chosen on the held-out pictures.
-ASYMMETRIC = ("max-cnn",)
+FITTED_STEPS, FITTED = (1, 2), 55_000
 #: Fine-tuning at T = 2, with labels.
 TUNE = replace(FINE_TUNE, updates=1000, rate=2e-3)
 
@@ -123,10 +121,7 @@ class Bench:
     def fitted(self, steps: int) -> Arrays:
         """Integers whose weights were fitted to the ANN's potentials; no labels, no retraining."""
         images = spread(self.data.train_images, FITTED)
-        network = sl.lower(
-            self.convert(steps), reconstruct=images, original=self.model,
-            asymmetric=self.net.name in ASYMMETRIC,
-        )  # fmt: skip
+        network = sl.lower(self.convert(steps), reconstruct=images, original=self.model)
         return self.integers(network)
 
     def quantised(self, bits: int) -> Arrays:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import spikeloom as sl
 import torch
-from spikeloom.conversion import reconstruct
 from spikeloom.conversion.reconstruct import Samples
 from spikeloom.errors import InputError
 from torch import nn
@@ -202,26 +201,3 @@ def test_another_original_is_refused():
         sl.lower(snn, reconstruct=data, original=model("linear"))
     with pytest.raises(InputError, match="original needs the images"):
         sl.lower(snn, original=model("convolutions"))
-    with pytest.raises(InputError, match="asymmetric needs the original"):
-        sl.lower(snn, reconstruct=data, asymmetric=True)
-
-
-@pytest.mark.parametrize("name", ["convolutions", "depthwise"])
-def test_free_targets_bring_words_nearer_than_a_plain_regression(name):
-    made, data, test = model(name), images(1500), images(300, seed=1)
-    snn = sl.convert(made, data[:300], steps=2)
-    free, plain = (
-        sl.lower(snn, reconstruct=data, original=made, asymmetric=asymmetric)
-        for asymmetric in (True, False)
-    )
-    assert error(free, made, test) < error(plain, made, test)
-
-
-def test_targets_are_free_where_the_word_is_the_same():
-    layer = nn.Module()
-    layer.neuron = sl.SpikePack(2, torch.tensor([1.0, 2.0]), rounding=True)
-    target = torch.tensor([[-1.0, -1.0], [-1.0, 0.0], [2.0, 2.0], [4.0, 4.0], [4.0, 7.0]])
-    v = torch.tensor([[-9.0, 0.5], [0.5, -3.0], [-5.0, 9.0], [7.0, 7.0], [1.0, 6.5]])
-    assert reconstruct._freed(layer, target, v).tolist() == [  # type: ignore[arg-type]
-        [-9.0, 0.0], [0.0, -3.0], [2.0, 2.0], [7.0, 4.0], [3.0, 6.5],
-    ]  # fmt: skip

@@ -182,7 +182,6 @@ def lower(
     *,
     reconstruct: Tensor | NDArray | None = None,
     original: nn.Module | None = None,
-    asymmetric: bool = False,
     allow_few_bits: bool = False,
 ) -> Network:
     """Turn the result of ``convert`` into an integer network.
@@ -196,8 +195,6 @@ def lower(
     original: the model that ``snn`` was converted from. The fit is then to its potentials instead
     of those of ``snn``, which makes up for words of few bits too: for T of 1 and 2, with tens of
     thousands of images.
-    asymmetric: let that fit leave potentials free below zero and beyond the greatest word, where
-    the word stays the same; pays behind max pools.
     allow_few_bits: round weights to 2 or 3 bits that were not trained so; most networks lose a lot.
 
     Raises ValueError on another W, UnsupportedModelError for a module that ``convert`` did not
@@ -221,15 +218,13 @@ def lower(
         )
     if reconstruct is None and original is not None:
         raise InputError("lower: original needs the images to reconstruct with")
-    if asymmetric and original is None:
-        raise InputError("lower: asymmetric needs the original to reconstruct from")
     trained_only = weight_bits <= _TRAINED_ONLY and not allow_few_bits
     if trained_only:
         layers = [x for x in snn.spiking_layers if isinstance(x, (SpikingLinear, SpikingConv2d))]
         _check_trained([layer.name for layer in layers if layer.grid is None], weight_bits)
     if device_of(snn).type != "cpu":
         snn = copy.deepcopy(snn).cpu()
-    samples = None if reconstruct is None else Samples(snn, reconstruct, original, asymmetric)
+    samples = None if reconstruct is None else Samples(snn, reconstruct, original)
     lowering = _Lowering(snn, weight_bits, samples)
     for layer in snn.spiking_layers:
         if isinstance(layer, SpikingLinear):

@@ -5,10 +5,6 @@ potentials t that its float twin, or the original network, has on the same sampl
 become those of the linear regression of t on x, with a ridge towards the trained ones; they are
 rounded by :func:`spikeloom.conversion.rounding.round_rows` with the moments of x. Against the
 original, weights also make up for words of few bits: the regression trusts coarse words less.
-
-Asymmetric reconstruction leaves potentials free where they cannot matter: targets below zero, or
-beyond the greatest word, are met by all that gives the same word. It alternates between these free
-targets and the regression, and pays behind max pools; not everywhere.
 """
 
 from __future__ import annotations
@@ -25,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spikeloom.conversion.fold import fold
-from spikeloom.conversion.graph import Node, Pair, Synaptic, forward, per_channel
+from spikeloom.conversion.graph import Node, Pair, Synaptic, forward
 from spikeloom.conversion.layers import SpikingConv2d, SpikingLayer, SpikingLinear
 from spikeloom.conversion.rounding import Array, Moments
 from spikeloom.conversion.scales import Folded
@@ -40,7 +36,6 @@ __all__ = ["Less", "Samples"]
 
 _ROWS = 1 << 17  #: positions of all samples that a layer is fitted to: more change nothing
 _BATCH = 64  #: samples at once
-_ROUNDS = 4  #: fits with free targets, after the first one
 
 #: What else goes into potentials: values (n, outputs, ...) and a factor (outputs,) of each.
 Less = Sequence[tuple[Tensor, Array]]
@@ -50,23 +45,17 @@ class Samples:
     """Samples on their way through the integer network, and through its float twin beside it.
 
     snn: the float twin. images: (n, *sample shape), as for ``convert``. original: the model that
-    the twin was made from, which then stands in for it. asymmetric: leave potentials free where the
-    word stays the same.
+    the twin was made from, which then stands in for it.
     Raises InputError on wrong images, or another original.
     """
 
     def __init__(
-        self,
-        snn: SpikingNetwork,
-        images: Tensor | NDArray,
-        original: nn.Module | None = None,
-        asymmetric: bool = False,
+        self, snn: SpikingNetwork, images: Tensor | NDArray, original: nn.Module | None = None
     ) -> None:
         x = snn.shaped(torch.as_tensor(images).detach().cpu(), "samples to reconstruct with")
         if not len(x):
             raise InputError(f"no samples to reconstruct with are given, {snn.takes} with n > 0")
         values = snn.encode(x)
-        self.asymmetric = asymmetric
         self.nodes = {} if original is None else _nodes(snn, original)
         self.twin: dict[str, Tensor] = {INPUT: as_images(x) if self.nodes else values}
         words = torch.round(values * snn.encode.top).to(torch.uint8)
@@ -119,22 +108,26 @@ class Samples:
 
         less: what the integer network adds to the layer's own sum.
         """
-        found = _solved(folded, *self._moments(layer, source, less))
-        for _ in range(_ROUNDS if self.asymmetric and layer.neuron is not None else 0):
-            found = _solved(folded, *self._moments(layer, source, less, found))
-        return found
+        mean, wanted, gram, cross = self._moments(layer, source, less)
+        moments = Moments(gram)
+        V = folded.V
+        if gram.ndim == 2:
+            V = V + np.linalg.solve(moments.damped, (cross - V @ gram).T).T
+            varies = np.diag(gram) > 0
+        else:
+            off = cross - np.einsum("ri,rij->rj", V, gram)
+            V = V + np.linalg.solve(moments.damped, off[..., None])[..., 0]
+            varies = np.diagonal(gram, axis1=-2, axis2=-1) > 0
+        V = np.where(folded.live[:, None] & varies, V, 0.0)
+        return replace(
+            folded, V=V, bias=wanted - (V * mean).sum(1), mean=np.broadcast_to(mean, V.shape),
+            moments=moments,
+        )  # fmt: skip
 
     def _moments(
-        self,
-        layer: SpikingLinear | SpikingConv2d,
-        source: str,
-        less: Less,
-        found: Folded | None = None,
+        self, layer: SpikingLinear | SpikingConv2d, source: str, less: Less
     ) -> tuple[Array, Array, Array, Array]:
-        """Mean of words (fan-in,), of potentials (outputs,); covariances: words, both.
-
-        found: a fit, whose potentials stand where targets are free.
-        """
+        """Mean of words (fan-in,), of potentials (outputs,); covariances: words, both."""
         depthwise = isinstance(layer, SpikingConv2d) and layer.conv.groups > 1
         sums: Sequence[Tensor | float] = ()
         generator = torch.Generator().manual_seed(0)
@@ -143,13 +136,9 @@ class Samples:
             part = slice(start, start + _BATCH)
             x = self._columns(layer, self.words[source][part].float())
             t = self._potentials(layer, part)
-            added = torch.zeros_like(t)
             for values, factor in less:
                 scale = torch.from_numpy(factor).to(t.dtype).view(-1, *[1] * (t.ndim - 2))
-                added += values[part].to(t.dtype) * scale
-            if found is not None:
-                t = _freed(layer, t, _product(found, x, depthwise).view(t.shape) + added)
-            t = t - added
+                t = t - values[part].to(t.dtype) * scale
             t = t.flatten(2) if t.ndim > 2 else t[..., None]
             if x.shape[-1] > self.rows:
                 pick = torch.randperm(x.shape[-1], generator=generator)[: self.rows]
@@ -190,40 +179,6 @@ class Samples:
         return functional.unfold(
             words, conv.kernel_size, 1, cast(Pair, conv.padding), cast(Pair, conv.stride)
         )
-
-
-def _solved(folded: Folded, mean: Array, wanted: Array, gram: Array, cross: Array) -> Folded:
-    """Regression with these moments, with a ridge towards the weights that are there."""
-    moments = Moments(gram)
-    V = folded.V
-    if gram.ndim == 2:
-        V = V + np.linalg.solve(moments.damped, (cross - V @ gram).T).T
-        varies = np.diag(gram) > 0
-    else:
-        off = cross - np.einsum("ri,rij->rj", V, gram)
-        V = V + np.linalg.solve(moments.damped, off[..., None])[..., 0]
-        varies = np.diagonal(gram, axis1=-2, axis2=-1) > 0
-    V = np.where(folded.live[:, None] & varies, V, 0.0)
-    return replace(
-        folded, V=V, bias=wanted - (V * mean).sum(1), mean=np.broadcast_to(mean, V.shape),
-        moments=moments,
-    )  # fmt: skip
-
-
-def _product(found: Folded, x: Tensor, depthwise: bool) -> Tensor:
-    """Potentials (n, outputs, positions) of a fit on columns of words."""
-    V, bias = torch.from_numpy(found.V).float(), torch.from_numpy(found.bias).float()
-    v = torch.einsum("gf,ngfp->ngp", V, x.unflatten(1, (len(V), -1))) if depthwise else V @ x
-    return v + bias[:, None]
-
-
-def _freed(layer: SpikingLinear | SpikingConv2d, target: Tensor, v: Tensor) -> Tensor:
-    """Targets of a neuron that is given v: v itself where it gives the word that is wanted."""
-    assert layer.neuron is not None
-    top = per_channel(layer.neuron.threshold.to(target.dtype).reshape(-1), target)
-    top = top * ((1 << layer.neuron.steps) - 1)
-    target = torch.where(target <= 0, v.clamp(max=0), target)
-    return torch.where(target >= top, v.maximum(top), target)
 
 
 def _nodes(snn: SpikingNetwork, original: nn.Module) -> dict[str, Node]:
