@@ -26,7 +26,7 @@ from torch import nn
 STEPS = range(1, 9)
 RIVAL_STEPS = (1, 2, 4, 8, 16, 32, 64)
 #: Where weights are also fitted to the ANN's potentials, and to how many pictures without labels.
-FITTED_STEPS, FITTED = (1, 2), 55_000
+FITTED_STEPS, FITTED = (1, 2), 25_000
 #: Fine-tuning at T = 2, with labels.
 TUNE = replace(FINE_TUNE, updates=1000, rate=2e-3)
 

@@ -190,3 +190,12 @@ def test_the_model_that_is_given_stays_as_it_is(net):
     # the means are kept, with bias_correction=False too: fitted weights have biases of their own
     plain = convert_general(net, images(32, 0), 3, reconstruct=True, bias_correction=False)
     assert torch.equal(plain(images(5, 2)), snn(images(5, 2)))
+
+
+def test_inputs_that_hardly_vary_are_no_noise():
+    generator = torch.Generator().manual_seed(0)
+    x = 100 + 0.01 * torch.randn(4000, 3, generator=generator)
+    layer = nn.Linear(3, 2)
+    gram = total(moments_of(layer, [(x[:900], layer(x[:900])), (x[900:], layer(x[900:]))])).gram[0]
+    torch.testing.assert_close(gram, x.double().T.cov(correction=0), rtol=1e-3, atol=1e-9)
+    assert float(torch.linalg.eigvalsh(gram)[0]) > 0

@@ -86,9 +86,21 @@ def moments_of(layer: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Momen
     found, generator = [], torch.Generator().manual_seed(0)
     for value, target in pairs:
         x, t = columns(layer, value, target, most, generator)
-        sums = (x.sum(-1), t.sum(-1), x @ x.mT, t @ x.mT, t.square().sum(-1))
-        found.append(Moments(x.shape[-1], *(s.double() for s in sums)))
+        found.append(_sums(x, t))
     return found
+
+
+def _sums(x: Tensor, t: Tensor) -> Moments:
+    """Sums of one batch; float32 about the mean, or inputs that hardly vary would be all noise."""
+    n, mx, mt = x.shape[-1], x.mean(-1), t.mean(-1)
+    x, t = x - mx[..., None], t - mt[..., None]
+    mx, mt = mx.double(), mt.double()
+    return Moments(
+        n, n * mx, n * mt,
+        (x @ x.mT).double() + n * mx[..., :, None] * mx[..., None, :],
+        (t @ x.mT).double() + n * mt[..., :, None] * mx[..., None, :],
+        t.square().sum(-1).double() + n * mt.square(),
+    )  # fmt: skip
 
 
 def fitted(layer: Any, moments: Sequence[Moments]) -> Tensor:
@@ -111,7 +123,7 @@ def _solved(V: Tensor, moments: Moments, hold: float) -> Tensor:
     """Rows (groups, outputs, fan-in) that lose least, with noise on every input."""
     gram = moments.gram
     size = gram.diagonal(dim1=-2, dim2=-1)
-    # what hardly varies keeps its weight: sums in float32 say nothing about it
+    # what hardly varies keeps its weight: nothing can be said about it
     varies = size > _VARIES * moments.xx.diagonal(dim1=-2, dim2=-1) / moments.count
     both = varies[..., :, None] & varies[..., None, :]
     damped = torch.where(both, gram, 0.0) + torch.diag_embed(torch.where(varies, hold * size, 1.0))
