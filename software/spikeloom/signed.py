@@ -23,7 +23,20 @@ __all__ = ["OffsetSpikePack", "SignedSpikePack"]
 
 
 class _Shifted(SpikePack):
-    """What both have in common; ``zero``: z, a tensor that broadcasts as the threshold does."""
+    """What both have in common: arguments of SpikePack that make sense, and the zero point z."""
+
+    def __init__(
+        self,
+        steps: int = 4,
+        threshold: float | Tensor = 0.25,
+        *,
+        rounding: bool = False,
+        channel_dim: int = 1,
+        trainable: bool = False,
+    ) -> None:
+        super().__init__(
+            steps, threshold, rounding=rounding, channel_dim=channel_dim, trainable=trainable
+        )
 
     def _zero(self, like: Tensor) -> Tensor:
         """z in the shape and dtype that a shaped threshold has."""
@@ -105,19 +118,6 @@ class SignedSpikePack(_Shifted):
     Two's complement, the first spike negative. tau is 2: hardware's. With T = 1 the words are -1
     and 0.
     """
-
-    def __init__(
-        self,
-        steps: int = 4,
-        threshold: float | Tensor = 0.25,
-        *,
-        rounding: bool = False,
-        channel_dim: int = 1,
-        trainable: bool = False,
-    ) -> None:
-        super().__init__(
-            steps, threshold, rounding=rounding, channel_dim=channel_dim, trainable=trainable
-        )
 
     @property
     def half(self) -> int:

@@ -23,6 +23,7 @@ from spikeloom.conversion import (
 from spikeloom.conversion.outputs import Outputs
 from spikeloom.errors import InputError
 from spikeloom.neuron import SpikePack
+from spikeloom.signed import OffsetSpikePack
 from spikeloom.study.diagnosis_picture import draw_diagnosis, shortened
 from spikeloom.study.diagnosis_table import cost_table, loss_table, steps_table
 from torch import nn
@@ -190,6 +191,24 @@ def test_signed_words_are_counted_in_twos_complement():
     assert row.spikes == (1 + 1 + 2 + 0 + 1 + 1) / 6
     assert row.silent == 1 / 6
     assert row.saturation == (5 / 26) ** 0.5  # of 16 + 4 + 1 + 1 + 4
+    assert row.rounding == 0
+
+
+def test_words_with_a_zero_point_are_counted_from_it():
+    """T = 2, zero point 1: values -1 0 1 2 are 00 01 10 11; what lies beyond saturates."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.LeakyReLU(0.5), nn.Linear(1, 2))
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+    x = torch.tensor([-8.0, -2, 0, 1, 2, 4]).view(-1, 1)
+    snn = convert_general(model.eval(), x, steps=2, input_bits=8, below_zero="offset")
+    neuron = next(m for m in snn.body.modules() if isinstance(m, OffsetSpikePack))
+    neuron.threshold.fill_(1.0)
+    neuron.zero.fill_(1)
+    row = diagnose(model, snn, x).layers[1]
+    assert row.saturated == 2 / 6  # -4 and 4; -1, 0, 1 and 2 are words
+    assert row.spikes == (0 + 0 + 1 + 1 + 2 + 2) / 6
+    assert row.silent == 2 / 6
+    assert row.saturation == (13 / 38) ** 0.5  # 9 + 4 of 16 + 1 + 1 + 4 + 16
     assert row.rounding == 0
 
 

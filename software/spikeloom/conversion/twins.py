@@ -26,7 +26,7 @@ from spikeloom.conversion.spiking import InputWords, SpikingNetwork, as_images
 from spikeloom.conversion.trace import trace
 from spikeloom.errors import InputError
 from spikeloom.neuron import SpikePack
-from spikeloom.signed import SignedSpikePack
+from spikeloom.signed import OffsetSpikePack, SignedSpikePack
 
 __all__ = ["Neuron", "Twins", "twins"]
 
@@ -77,6 +77,9 @@ class Neuron:
             low, scale = (self._spread(t, like) for t in (module.low, module.scale))
             return low, scale, 0, module.top
         assert isinstance(module, SpikePack)
+        if isinstance(module, OffsetSpikePack):
+            step = self._spread(module.threshold, like)
+            return -step * self._spread(module.zero, like), step, 0, (1 << module.steps) - 1
         least = -module.half if isinstance(module, SignedSpikePack) else 0
         return like.new_zeros(()), self._spread(module.threshold, like), least, int(module.top)
 
@@ -118,7 +121,7 @@ class Neuron:
 
     def unrounded(self, v: Tensor) -> Tensor:
         """Activation that what it is given stands for: no words, no greatest value."""
-        plain = isinstance(self.module, (SignedSpikePack, RangeWords, InputWords))
+        plain = isinstance(self.module, (SignedSpikePack, OffsetSpikePack, RangeWords, InputWords))
         return v if plain else v.clamp(min=0)
 
     def mean(self, x: Tensor) -> Tensor:
