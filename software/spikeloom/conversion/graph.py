@@ -131,12 +131,14 @@ class Graph:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of inputs (n, *input_shape), float64: the model itself, folded."""
-        values: dict[str, Tensor] = {"input": x.double()}
-        out = values["input"]
+        return list(self.values(x.double()).values())[-1]
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """What every node gives, in order, by its name; inputs (n, *input_shape) as ``input``."""
+        found = {"input": x}
         for node in self.nodes:
-            given = [values[name] for name in node.sources]
-            out = values[node.name] = forward(node, given)
-        return out
+            found[node.name] = forward(node, [found[name] for name in node.sources])
+        return found
 
 
 def per_channel(value: Tensor, like: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from spikeloom.conversion.general.data import arguments_of, batches
 from spikeloom.conversion.general.inputs import RangeWords
 from spikeloom.conversion.general.network import GeneralSpikingNetwork
 from spikeloom.conversion.general.tree import leaves, transform
-from spikeloom.conversion.graph import Graph, forward
 from spikeloom.conversion.spiking import InputWords, SpikingNetwork, as_images
 from spikeloom.conversion.trace import trace
 from spikeloom.errors import InputError
@@ -250,18 +249,10 @@ def _integer(model: nn.Module, snn: SpikingNetwork) -> tuple[tuple[Neuron, ...],
     names = {neuron.value for neuron in neurons}
 
     def original(part: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        values = _through(graph, as_images(part[0]))
+        values = graph.values(as_images(part[0]))
         return values[graph.nodes[-1].name], {k: v for k, v in values.items() if k in names}
 
     return tuple(neurons), original
-
-
-def _through(graph: Graph, x: Tensor) -> dict[str, Tensor]:
-    """Values of all nodes of a folded model, in the dtype of x."""
-    values = {"input": x}
-    for node in graph.nodes:
-        values[node.name] = forward(node, [values[name] for name in node.sources])
-    return values
 
 
 class _Watched(fx.Interpreter):
